@@ -1,0 +1,14 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import health_info
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import health_info as flow
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction
+
+
+class ActionModule(DirectAction):
+    spec = staticmethod(health_info)
+    flow = staticmethod(flow)

@@ -1,0 +1,30 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The shell that makes a module of a flow.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, REQUESTS_IMPORT_ERROR
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, secrets_of
+
+
+def run_module(spec: dict[str, Any], flow: Flow) -> None:
+    """Validates the parameters, runs the flow and exits."""
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    if not HAS_REQUESTS:
+        module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
+    # The spec marks whole URLs as secret, which keeps them out of the system log; from here on only what is secret of
+    # them is, or every result would hide the harmless part as well.
+    module.no_log_values = secrets_of(module.params)
+    result = complete(flow, module.params, Run(check_mode=module.check_mode, diff_mode=module._diff))
+    if result.get("failed"):
+        module.fail_json(**result)
+    module.exit_json(**result)

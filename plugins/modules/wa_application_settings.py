@@ -1,0 +1,348 @@
+#!/usr/bin/python
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: wa_application_settings
+short_description: Manage the application settings of a WhatsApp Business On-Premises client
+version_added: 0.1.0
+description:
+  - Brings the settings of C(/v1/settings/application) to the declared values, and nothing else. A second run changes
+    nothing and writes nothing.
+  - Every write is read back. A setting that the client did not take over is an error.
+  - Some settings take effect only when the Coreapp containers are restarted. The module says so in RV(restart_required);
+    the role P(wabiz.onprem.wa_settings#role) does the restart.
+author:
+  - wabiz.onprem contributors (@wabiz)
+extends_documentation_fragment:
+  - wabiz.onprem.api
+  - wabiz.onprem._attributes
+  - wabiz.onprem._attributes.action_group
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: partial
+    details: Settings that the client does not report are sent on every run, unless the default is wanted. See O(unreported).
+  action:
+    support: full
+    details: With a local connection, and where nothing asks for another process, the work is done inside the controller process.
+  async:
+    support: full
+  delegation:
+    support: full
+  platform:
+    platforms: all
+options:
+  settings:
+    description:
+      - The wanted settings, nested as in the API. What is not named, or null, is left alone.
+      - Settings that are newer than the client are refused.
+    type: dict
+    suboptions:
+      callback_backoff_delay_ms:
+        description:
+          - Milliseconds to wait before a failed callback is tried again. Grows by this value with each failure.
+          - A positive whole number. Default of the client is V(3000).
+        type: int
+      max_callback_backoff_delay_ms:
+        description:
+          - Milliseconds at which O(settings.callback_backoff_delay_ms) stops growing.
+          - A positive whole number. Default of the client is V(900000).
+        type: int
+      callback_persist:
+        description:
+          - Whether callbacks are kept on disk until the webhook has acknowledged them.
+          - Default of the client is V(true). Takes effect when the Coreapp is restarted.
+        type: bool
+      heartbeat_interval:
+        description:
+          - Seconds between the master's checks of its Coreapp nodes, in high availability.
+          - A positive whole number. Default of the client is V(5).
+        type: int
+      unhealthy_interval:
+        description:
+          - Seconds without an answer after which the master calls a node unhealthy, in high availability.
+          - A positive whole number. Default of the client is V(30).
+        type: int
+      media:
+        description: Settings of media.
+        type: dict
+        suboptions:
+          auto_download:
+            description:
+              - Kinds of media to fetch automatically. Order and repeats mean nothing.
+            type: list
+            elements: str
+            choices:
+              - audio
+              - document
+              - image
+              - sticker
+              - video
+              - voice
+      webhooks:
+        description: Settings of the webhook.
+        type: dict
+        suboptions:
+          url:
+            description:
+              - Where callbacks go, an C(https://) address. Empty to have no webhook; callbacks are dropped then.
+              - The query and the user info of the address are treated as secrets.
+            type: str
+          max_concurrent_requests:
+            description:
+              - Callbacks in flight at once.
+              - Default of the client is V(6). Takes effect when the Coreapp is restarted.
+            type: int
+            choices:
+              - 6
+              - 12
+              - 18
+              - 24
+          message:
+            description: Which statuses of a message are notified. From client version 2.41.2.
+            type: dict
+            suboptions:
+              sent:
+                description: Whether V(sent) is notified. Default of the client is V(true).
+                type: bool
+              delivered:
+                description: Whether V(delivered) is notified. Default of the client is V(true).
+                type: bool
+              read:
+                description: Whether V(read) is notified. Default of the client is V(true).
+                type: bool
+      notify_user_change_number:
+        description:
+          - Whether the system notice C(user_changed_number) is sent.
+          - Sources disagree about the default of the client.
+        type: bool
+      show_security_notifications:
+        description:
+          - Whether a webhook tells that a contact's identity may have changed. Messages to that contact are held until
+            the change is confirmed.
+          - Default of the client is V(false).
+        type: bool
+      axolotl_context_striping_disabled:
+        description:
+          - Turns off a speed-up that opens more database connections. From client version 2.25.
+          - Default of the client is V(false). Takes effect when the Coreapp is restarted.
+          - Samples of the API do not report it, see O(unreported).
+        type: bool
+      skip_referral_media_download:
+        description:
+          - Whether the picture or video of the ad that a user came from is left alone.
+          - Default of the client is V(false).
+          - Samples of the API do not report it, see O(unreported).
+        type: bool
+      garbagecollector_enable:
+        description: Automatic garbage collection. From client version 2.49.1.
+        type: dict
+        suboptions:
+          messages:
+            description:
+              - Whether old messages are collected. Advised on, except during large campaigns.
+              - Default of the client is V(true). Takes effect when the Coreapp is restarted.
+            type: bool
+          media:
+            description:
+              - Whether old media are collected.
+              - Default of the client is V(false). Takes effect when the Coreapp is restarted.
+            type: bool
+      db_garbagecollector_enable:
+        description:
+          - The older switch for the collection of messages. Deprecated from client version 2.49 in favour of
+            O(settings.garbagecollector_enable.messages).
+          - Takes effect when the Coreapp is restarted.
+        type: bool
+      verbose_logging:
+        description:
+          - Very detailed log of the Coreapp, for tests only. O(settings.log_level) is ignored while it is on. From client
+            version 2.51.1.
+          - Default of the client is V(false). Takes effect when the Coreapp is restarted.
+        type: bool
+      log_level:
+        description:
+          - How much the Coreapp logs. From client version 2.51.1.
+          - Default of the client is V(info). Takes effect when the Coreapp is restarted.
+        type: str
+        choices:
+          - info
+          - warning
+          - error
+          - fatal
+      pass_through:
+        description:
+          - Whether a message is deleted from the local database once it is delivered or read. V(false) is advised, status
+            callbacks do not work as meant otherwise.
+          - Cannot be switched on from client version 2.35 on.
+          - Default of the client is V(false). Takes effect when the Coreapp is restarted.
+        type: bool
+      sent_status:
+        description:
+          - Older form of O(settings.webhooks.message.sent). Deprecated.
+          - Sources disagree about the default of the client.
+        type: bool
+      webhook_payload_conversation_pricingmodel_disabled:
+        description:
+          - Whether conversation and pricing data are left out of status notices. Deprecated from client version 2.39.
+          - Default of the client is V(false).
+        type: bool
+  extra_settings:
+    description:
+      - Settings that this collection does not know, sent as given and laid over what the client reports.
+    type: dict
+  state:
+    description:
+      - V(present) changes the named settings only.
+      - V(replaced) changes the named settings, and puts every other documented setting back to its default. It leaves alone
+        what has no certain default (such as the webhook URL), what is deprecated and what the client does not report.
+      - V(absent) puts everything back to the defaults of the client, when a setting with a certain default differs from it
+        or a webhook URL is set.
+    type: str
+    default: present
+    choices:
+      - present
+      - replaced
+      - absent
+  unreported:
+    description:
+      - What is done with a wanted setting that the client does not report.
+      - V(send) compares it with its documented default and sends it if it differs.
+      - V(skip) leaves it alone, with a warning.
+    type: str
+    default: send
+    choices:
+      - send
+      - skip
+  restart_bound:
+    description:
+      - Dotted names of the settings that take effect only when the Coreapp is restarted. The name of a group stands for all in it.
+      - The default is every setting of which any part of the API's documentation says so.
+    type: list
+    elements: str
+    default:
+      - axolotl_context_striping_disabled
+      - callback_persist
+      - db_garbagecollector_enable
+      - garbagecollector_enable.media
+      - garbagecollector_enable.messages
+      - log_level
+      - pass_through
+      - verbose_logging
+      - webhooks.max_concurrent_requests
+  client_version:
+    description:
+      - Version of the client, for clients that do not tell theirs.
+    type: str
+notes:
+  - C(webhooks.url) and other values are shown without their query and user info.
+seealso:
+  - module: wabiz.onprem.wa_application_settings_info
+  - module: wabiz.onprem.wa_health_info
+"""
+
+EXAMPLES = r"""
+- name: Ask for more concurrent callbacks, and name the webhook
+  wabiz.onprem.wa_application_settings:
+    api_url: https://wa1.example.com:9090
+    ca_path: /etc/ssl/wabiz-ca.pem
+    password: "{{ wabiz_password }}"
+    settings:
+      callback_backoff_delay_ms: 5000
+      webhooks:
+        url: https://hooks.example.com/wa
+        max_concurrent_requests: 12
+
+- name: Nothing but these two differs from the defaults
+  wabiz.onprem.wa_application_settings:
+    api_url: https://wa1.example.com:9090
+    token: "{{ wabiz_token }}"
+    state: replaced
+    settings:
+      log_level: warning
+      heartbeat_interval: 10
+
+- name: Back to the defaults
+  wabiz.onprem.wa_application_settings:
+    api_url: https://wa1.example.com:9090
+    token: "{{ wabiz_token }}"
+    state: absent
+
+- name: A setting that this collection does not know
+  wabiz.onprem.wa_application_settings:
+    api_url: https://wa1.example.com:9090
+    token: "{{ wabiz_token }}"
+    extra_settings:
+      new_switch: true
+"""
+
+RETURN = r"""
+before:
+  description: The settings as the client reported them, secrets masked, delays as integers and lists sorted.
+  returned: when the client could be read
+  type: dict
+  sample:
+    callback_backoff_delay_ms: 3000
+    webhooks:
+      max_concurrent_requests: 6
+      url: https://hooks.example.com/wa?********
+after:
+  description: The settings as the client reports them afterwards, in the same form. In check mode, what it would report.
+  returned: when the client could be read
+  type: dict
+  sample:
+    callback_backoff_delay_ms: 5000
+    webhooks:
+      max_concurrent_requests: 12
+      url: https://hooks.example.com/wa?********
+changed_settings:
+  description: Dotted names of the settings that changed, sorted.
+  returned: when the client could be read
+  type: list
+  elements: str
+  sample:
+    - callback_backoff_delay_ms
+    - webhooks.max_concurrent_requests
+restart_required:
+  description: Whether a setting changed that takes effect only when the Coreapp is restarted.
+  returned: when the client could be read
+  type: bool
+  sample: true
+restart_settings:
+  description: Dotted names of the settings that ask for the restart.
+  returned: when the client could be read
+  type: list
+  elements: str
+  sample:
+    - webhooks.max_concurrent_requests
+unverified_settings:
+  description: Dotted names of the settings that were sent although the client does not report them.
+  returned: when the client could be read
+  type: list
+  elements: str
+  sample: []
+client_version:
+  description: Version of the client, without a leading C(v). Null where it is not known.
+  returned: when the client could be read
+  type: str
+  sample: 2.57.2
+"""
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
+from ansible_collections.wabiz.onprem.plugins.module_utils._module import run_module
+
+
+def main() -> None:
+    run_module(application_settings(), flow)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Running a flow inside the controller process.
+
+A module costs Ansible about half a second in building and starting a payload, whatever it does. Where the work would
+happen on the controller anyway, it is done right here; C(requests) is imported when the strategy loads the action's
+class, before it forks, so that all workers share that.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.errors import UnsupportedError
+from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, no_log_values
+
+display = Display()
+
+Result = dict[str, Any]
+
+
+def run_here(name: str, spec: dict[str, Any], flow: Flow, args: Mapping[str, Any], run: Run) -> Result:
+    """Validates the arguments as the module of that name would, and runs the flow. The result is the module's."""
+    validated = ArgumentSpecValidator(spec).validate(dict(args))
+    if validated.error_messages:
+        error = validated.errors[0]
+        message = error.args[0] if error.args else str(error)
+        if isinstance(error, UnsupportedError):
+            message = f"Unsupported parameters for ({name}) module: {message}"
+        result: Result = {
+            "failed": True,
+            "msg": message,
+            "invocation": {"module_args": validated.validated_parameters},
+        }
+        # A module's own results are scrubbed by AnsibleModule; nothing does it for an action.
+        scrubbed: Result = remove_values(result, no_log_values(spec, validated.validated_parameters))
+        return scrubbed
+    return complete(flow, validated.validated_parameters, run)
+
+
+class DirectAction(ActionBase):
+    """An action plugin over a flow; a subclass says which. Where another process is asked for, the module runs."""
+
+    _supports_check_mode = True
+    _supports_async = True
+
+    spec: Callable[[], dict[str, Any]]
+    flow: Flow
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
+        task_vars = task_vars or {}
+        result: Result = super().run(tmp, task_vars)
+        if not self._runs_here(task_vars):
+            return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
+        run = Run(
+            check_mode=bool(self._task.check_mode),
+            diff_mode=bool(self._task.diff),
+            progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
+        )
+        cls = type(self)
+        return {**result, **run_here(self._task.action, cls.spec(), cls.flow, self._task.args, run)}
+
+    def _host_name(self, task_vars: Mapping[str, Any]) -> str:
+        return str(task_vars.get("inventory_hostname", "localhost"))
+
+    def _runs_here(self, task_vars: Mapping[str, Any]) -> bool:
+        """Whether nothing asks for another process, another account, another host or another Python."""
+        return (
+            HAS_REQUESTS
+            and self._connection.transport == "local"
+            and self._connection.become is None
+            and not self._task.async_val
+            and not any(self._task.environment or ())
+            and self._same_python(task_vars)
+            and self._switched_on(task_vars)
+        )
+
+    def _same_python(self, task_vars: Mapping[str, Any]) -> bool:
+        if self._task.delegate_to:
+            task_vars = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {})
+        interpreter = task_vars.get("ansible_python_interpreter")
+        if interpreter is None:
+            return True
+        interpreter = str(self._templar.template(interpreter))
+        return interpreter.startswith("auto") or os.path.abspath(interpreter) == os.path.abspath(sys.executable)
+
+    def _switched_on(self, task_vars: Mapping[str, Any]) -> bool:
+        value = task_vars.get("wabiz_direct_execution", True)
+        return value if isinstance(value, bool) else bool(boolean(self._templar.template(value)))
