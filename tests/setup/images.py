@@ -66,7 +66,7 @@ def _context(engine: Engine, digest: str) -> Path:
 
 def _python_of_base(engine: Engine) -> str:
     question = "import sys; print('%d.%d' % sys.version_info[:2])"
-    command = [engine.docker, "run", "--rm", "--network", "none", BASE_IMAGE, "python3", "-c", question]
+    command = [str(engine.docker), "run", "--rm", "--network", "none", BASE_IMAGE, "python3", "-c", question]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise SetupFailed(f"the base image does not run: {answer.stderr.strip()}")
@@ -94,7 +94,7 @@ def _make_base(engine: Engine) -> None:
     say(f"  base image: no registry answers, making one from Debian {DEBIAN_RELEASE} (half a minute)")
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
         archive = Path(directory) / "base.tar"
-        command = [bootstrap, "--variant=minbase", f"--include={DEBIAN_PACKAGES}", DEBIAN_RELEASE, archive]
+        command = [bootstrap, "--variant=minbase", f"--include={DEBIAN_PACKAGES}", DEBIAN_RELEASE, str(archive)]
         require(command, LOG, what="mmdebstrap")
         require([engine.docker, "import", archive, BASE_IMAGE], LOG, what="docker import")
 
@@ -107,6 +107,6 @@ def _exists(engine: Engine, image: str, digest: str = "") -> bool:
 
 def _inspect(engine: Engine, image: str, template: str) -> str:
     """Return what a template says of an image, empty where there is no such image."""
-    command = [engine.docker, "image", "inspect", "--format", template, image]
+    command = [str(engine.docker), "image", "inspect", "--format", template, image]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else ""

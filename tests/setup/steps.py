@@ -149,7 +149,15 @@ def _build(session: Session) -> None:
     (artifact,) = place.glob("*.tar.gz")
     _check_contents(artifact)
     installed = place / "installed"
-    install = ["ansible-galaxy", "collection", "install", "--no-deps", "--offline", "--collections-path", installed]
+    install = [
+        "ansible-galaxy",
+        "collection",
+        "install",
+        "--no-deps",
+        "--offline",
+        "--collections-path",
+        str(installed),
+    ]
     session.run([*install, artifact], env=env)
     _smoke(session, env | {"ANSIBLE_COLLECTIONS_PATH": f"{installed}:{COLLECTIONS}"}, place)
     session.run(["python", "-m", "galaxy_importer.main", artifact], env=env | _importer_settings(place), cwd=place)
