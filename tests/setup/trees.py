@@ -43,4 +43,7 @@ def copy_collection(name: str) -> Path:
         target = root / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / relative, target, follow_symlinks=False)
+    # Checkers ask git for the files. Without a repository of its own the copy would be an ignored part of this one:
+    # they would find nothing, and be content.
+    subprocess.run(["git", "init", "--quiet", root], check=True, stdin=subprocess.DEVNULL)
     return root
