@@ -211,9 +211,10 @@ def _sanity(environment: Environment, session: Session) -> None:
 def _replace_pip_bootstrap(path: Path) -> None:
     """Write what ansible-test could not download: a script that brings the pip version that it is called with."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # ensurepip in this very process would switch off the configuration of pip for what follows.
     path.write_text(
-        "import ensurepip, subprocess, sys\n"
-        "ensurepip.bootstrap()\n"
+        "import subprocess, sys\n"
+        "subprocess.check_call([sys.executable, '-m', 'ensurepip'])\n"
         "packages = [word for word in sys.argv[1:] if word not in ('--no-setuptools', '--no-wheel')]\n"
         "sys.exit(subprocess.call([sys.executable, '-m', 'pip', 'install', *packages]))\n"
     )
