@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -21,64 +23,38 @@ PUBLIC_BASE = "python:3-slim"
 PULL_SECONDS = 120.0
 DEBIAN_RELEASE = "bookworm"
 DEBIAN_PACKAGES = "python3,ca-certificates"
-DIGEST_LABEL = "wabiz.onprem.digest"
+BUILD_SCRIPT = EMULATOR / "containers" / "build-images"
+# What the script makes, under the names by which the Compose files ask for the real images.
+CLIENT_VERSION = "2.57.2"
+IMAGES = (
+    f"docker.whatsapp.biz/web:v{CLIENT_VERSION}",
+    f"docker.whatsapp.biz/coreapp:v{CLIENT_VERSION}",
+    "mysql:8.0.33",
+    "postgres:13.8",
+)
 LOG = LOGS / "images.log"
-
-# The names under which the Compose files ask for the real images.
-IMAGES = {
-    "Dockerfile.web": "docker.whatsapp.biz/web:v2.57.2",
-    "Dockerfile.coreapp": "docker.whatsapp.biz/coreapp:v2.57.2",
-    "Dockerfile.db": "mysql:8.0.33",
-}
+STAMP = CACHE / "images.json"
 
 
 def ensure_images(engine: Engine) -> None:
-    """Build the base image and all images of the emulator, each unless it is there in its present form."""
-    if not _exists(engine, BASE_IMAGE):
+    """Build the base image and all images of the emulator, unless they are there in their present form."""
+    if not _identity(engine, BASE_IMAGE):
         _make_base(engine)
-    digest = _digest(engine)
-    for dockerfile, image in IMAGES.items():
-        if not _exists(engine, image, digest):
-            say(f"  image {image}")
-            _build(engine, image, dockerfile, digest)
+    if STAMP.exists() and STAMP.read_text() == _state(engine):
+        return
+    say("  images: " + ", ".join(IMAGES))
+    env = os.environ | {"BASE_IMAGE": BASE_IMAGE, "PIP": str(ensure_pip()), "DOCKER": str(engine.docker)}
+    require([BUILD_SCRIPT, CLIENT_VERSION], LOG, what="build the images", env=env)
+    STAMP.write_text(_state(engine))
 
 
-def _build(engine: Engine, image: str, dockerfile: str, digest: str) -> None:
-    command: list[str | Path] = [engine.docker, "build", "--file", EMULATOR / "containers" / dockerfile]
-    command += ["--build-arg", f"BASE_IMAGE={BASE_IMAGE}", "--label", f"{DIGEST_LABEL}={digest}", "--tag", image]
-    require([*command, _context(engine, digest)], LOG, what=f"docker build {image}")
-
-
-def _context(engine: Engine, digest: str) -> Path:
-    """Return the build context: the emulator, and beside it in `dependencies` the packages that it imports."""
-    context = CACHE / "image-context"
-    stamp = context / "set-up.json"
-    if stamp.exists() and stamp.read_text() == digest:
-        return context
-    shutil.rmtree(context, ignore_errors=True)
-    shutil.copytree(EMULATOR, context, ignore=shutil.ignore_patterns("__pycache__"))
-    install: list[str | Path] = [ensure_pip(), "install", "--quiet", "--target", context / "dependencies"]
-    install += ["--only-binary=:all:", "--python-version", _python_of_base(engine)]
-    require([*install, "-r", EMULATOR / "requirements.txt"], LOG, what="install what the emulator imports")
-    stamp.write_text(digest)
-    return context
-
-
-def _python_of_base(engine: Engine) -> str:
-    question = "import sys; print('%d.%d' % sys.version_info[:2])"
-    command = [str(engine.docker), "run", "--rm", "--network", "none", BASE_IMAGE, "python3", "-c", question]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode != 0:
-        raise SetupFailed(f"the base image does not run: {answer.stderr.strip()}")
-    return answer.stdout.strip()
-
-
-def _digest(engine: Engine) -> str:
-    """Return a digest of all that the images are made of."""
-    digest = hashlib.sha256(_inspect(engine, BASE_IMAGE, "{{ .Id }}").encode())
-    for path in sorted(path for path in EMULATOR.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        digest.update(str(path.relative_to(EMULATOR)).encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def _state(engine: Engine) -> str:
+    """Return what tells images apart from those that were built before: their sources, and what the engine has."""
+    digest = hashlib.sha256()
+    for path in sorted((EMULATOR / "containers").rglob("*")) + sorted((EMULATOR / "wabiz_emulator").rglob("*.py")):
+        if path.is_file():
+            digest.update(str(path.relative_to(EMULATOR)).encode() + b"\0" + path.read_bytes())
+    return json.dumps({"sources": digest.hexdigest(), **{name: _identity(engine, name) for name in IMAGES}})
 
 
 def _make_base(engine: Engine) -> None:
@@ -99,14 +75,8 @@ def _make_base(engine: Engine) -> None:
         require([engine.docker, "import", archive, BASE_IMAGE], LOG, what="docker import")
 
 
-def _exists(engine: Engine, image: str, digest: str = "") -> bool:
-    if not digest:
-        return _inspect(engine, image, "{{ .Id }}") != ""
-    return _inspect(engine, image, f'{{{{ index .Config.Labels "{DIGEST_LABEL}" }}}}') == digest
-
-
-def _inspect(engine: Engine, image: str, template: str) -> str:
-    """Return what a template says of an image, empty where there is no such image."""
-    command = [str(engine.docker), "image", "inspect", "--format", template, image]
+def _identity(engine: Engine, image: str) -> str:
+    """Return the engine's id of an image, empty where there is no such image."""
+    command = [str(engine.docker), "image", "inspect", "--format", "{{ .Id }}", image]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.stdout.strip() if answer.returncode == 0 else ""
