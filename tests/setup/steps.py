@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shutil
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -245,5 +246,7 @@ def _molecule_containers(session: Session) -> None:
 
 
 def _run_molecule(session: Session, env: Mapping[str, str], scenario: str) -> None:
-    private = {"MOLECULE_EPHEMERAL_DIRECTORY": str(CACHE / "molecule" / scenario), "ANSIBLE_FORCE_COLOR": "0"}
+    place = CACHE / "molecule" / scenario
+    shutil.rmtree(place, ignore_errors=True)
+    private = {"MOLECULE_EPHEMERAL_DIRECTORY": str(place), "ANSIBLE_FORCE_COLOR": "0"}
     session.run(["molecule", "test", "--scenario-name", scenario], env={**env, **private})
