@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import shutil
 import tarfile
@@ -17,12 +18,15 @@ from engine import Engine, EngineMissing, engine_required, ensure_engine
 from images import ensure_images
 from locations import CACHE, COLLECTION_PATH, COLLECTIONS, ROOT
 from progress import SetupFailed
+from pythons import find_python
 from runner import Session, Step, StepFailed, StepSkipped
 from trees import copy_collection
 from venvs import CORES, LINT, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
+# The oldest Python of a managed host; what has to run there is compiled and imported with it.
+OLDEST_PYTHON = "3.9"
 # What the tarball may hold; all else of the repository is for those who develop it.
 SHIPPED = {"meta", "plugins", "roles", "playbooks", "docs", "changelogs", "extensions", "tests"}
 SHIPPED_FILES = {"FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "CHANGELOG.rst", "LICENSE"}
@@ -44,6 +48,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         for environment in CORES
         if environment.name in SANITY_CORES
     ]
+    steps.append(Step(f"sanity-python-{OLDEST_PYTHON}", "sanity", "code", _sanity_oldest_python))
     for environment in CORES:
         action = functools.partial(_unit, environment, pytest_arguments)
         steps.append(Step(f"unit-{environment.name}", "unit", "behaviour", action))
@@ -61,7 +66,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
 def environments_of(step: Step) -> tuple[Environment, ...]:
     """Return the environments that a step uses."""
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
-    if step.name == "containers":
+    if step.name in ("containers", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
     return named or (LINT,)
 
@@ -194,9 +199,21 @@ def _importer_settings(place: Path) -> dict[str, str]:
 
 
 def _sanity(environment: Environment, session: Session) -> None:
-    env = _ready(environment)
+    _ansible_test(session, _ready(environment), "--python", environment.python_version())
+
+
+def _sanity_oldest_python(session: Session) -> None:
+    python = find_python(OLDEST_PYTHON)
+    if python is None:
+        raise StepSkipped(f"no Python {OLDEST_PYTHON} on this machine")
+    env = _ready(CORES[-1])
+    path = f"{env['PATH']}{os.pathsep}{python.parent}"
+    _ansible_test(session, env | {"PATH": path}, "--python", OLDEST_PYTHON, "--test", "compile", "--test", "import")
+
+
+def _ansible_test(session: Session, env: Mapping[str, str], *arguments: str) -> None:
     copy = copy_collection(session.name)
-    command = ["ansible-test", "sanity", "--venv", "--python", environment.python_version(), "--color", "no"]
+    command = ["ansible-test", "sanity", "--venv", "--color", "no", *arguments]
     for _attempt in range(3):
         if session.attempt(command, env=env, cwd=copy) == 0:
             if "All targets skipped" in session.log.read_text():
