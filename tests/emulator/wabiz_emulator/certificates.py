@@ -33,7 +33,7 @@ def write_pki(directory: pathlib.Path, names: Iterable[str] = ()) -> tuple[pathl
 
 
 def self_signed(directory: pathlib.Path, names: Iterable[str] = ()) -> tuple[pathlib.Path, pathlib.Path]:
-    """The certificate that the Webapp makes for itself at its first start (reference, section 5.4): cert.pem, key.pem."""
+    """The Webapp's own certificate, made at its first start (reference, section 5.4): paths of cert.pem, key.pem."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

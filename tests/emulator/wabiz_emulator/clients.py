@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any, Callable
+from typing import Any, Callable, Sequence
 
 from wabiz_emulator import health, logs, node
 from wabiz_emulator.store import FileStore, MemoryStore, State, Store
@@ -32,7 +32,7 @@ class Client:
 
 
 class Simulation:
-    """Coreapps and masters inside the Webapp's process, for many clients at once; they look around when somebody asks."""
+    """Coreapps and masters in the Webapp's process, for many clients at once; they look around when somebody asks."""
 
     def __init__(
         self,
@@ -88,8 +88,12 @@ def in_memory(
     call_later: Callable[[float, Callable[[], None]], Any],
     api_key: str | None = None,
     wacore_hostname: str = "wacore",
+    nodes: Sequence[str] = ("wacore",),
 ) -> Client:
-    """A client whose state and one simulated Coreapp live in this process; the accounts of `state` are shared."""
+    """A client whose state and nodes live in this process; the accounts of `state` are where it starts from.
+
+    Nodes whose name begins with `master` are masters; more than one node makes a cluster.
+    """
     own = dataclasses.replace(
         state,
         settings=copy.deepcopy(state.settings),
@@ -101,7 +105,8 @@ def in_memory(
     )
     store = MemoryStore(own)
     simulation = Simulation(name, store, node_log, call_later)
-    simulation.add(wacore_hostname, "coreapp", clustered=False)
+    for hostname in nodes:
+        simulation.add(hostname, "master" if hostname.startswith("master") else "coreapp", len(nodes) > 1)
     return Client(name, store, Webapp(store, api_key, wacore_hostname), request_log, node_log, simulation)
 
 

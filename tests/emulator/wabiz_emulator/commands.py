@@ -22,8 +22,11 @@ def parser() -> argparse.ArgumentParser:
     _add_webapp(commands.add_parser("webapp", help="the HTTP API of one client or of many"))
     _add_node(commands.add_parser("node", help="a Coreapp, a master or a database upgrade"))
     for action in ("start", "stop", "restart"):
-        command = commands.add_parser(f"{action}-node", help=f"{action} a node that runs as a local process")
-        command.add_argument("--store", required=True, type=pathlib.Path, help="directory of the client")
+        command = commands.add_parser(f"{action}-node", help=f"{action} a local node")
+        place = command.add_mutually_exclusive_group(required=True)
+        place.add_argument("--store", type=pathlib.Path, help="directory of the client, for nodes that are processes")
+        place.add_argument("--api-url", help="address of the client, for nodes that are simulated in its Webapp")
+        command.add_argument("--ca-path", help="PEM file, with --api-url")
         command.add_argument("--timeout", type=float, default=10.0, help="seconds before a kill (default: %(default)s)")
         command.add_argument("name", help="host name or full name of the node")
         command.set_defaults(run=_act_on_node, action=action)
@@ -59,6 +62,12 @@ def _add_webapp(command: argparse.ArgumentParser) -> None:
     add("--port", type=int, default=0, help="the first port, 0: free ones (default: %(default)s)")
     add(
         "--store", type=pathlib.Path, help="shared directory; without it state and one simulated Coreapp live in memory"
+    )
+    add(
+        "--nodes",
+        default="wacore",
+        metavar="NAMES",
+        help="simulated nodes without --store, such as master1,wacore1,wacore2",
     )
     add("--http", action="store_true", help="no TLS")
     add("--tls-cert", type=pathlib.Path)
@@ -132,6 +141,8 @@ def _node(options: argparse.Namespace) -> int:
 
 
 def _act_on_node(options: argparse.Namespace) -> int:
+    if options.api_url:
+        return _act_on_simulated_node(options)
     shared = store.FileStore(options.store)
     record = processes.node_named(shared, options.name)
     if options.action in ("stop", "restart"):
@@ -139,6 +150,18 @@ def _act_on_node(options: argparse.Namespace) -> int:
     if options.action in ("start", "restart"):
         processes.start_node(shared, record.arguments, record)
     print(f"{options.action} {record.name}", flush=True)
+    return 0
+
+
+def _act_on_simulated_node(options: argparse.Namespace) -> int:
+    # The other commands do without the HTTP client.
+    from wabiz_emulator import control
+
+    with control.Control(options.api_url, options.ca_path) as client:
+        records = {name: node["hostname"] for name, node in client.nodes().items()}
+        name = processes.unambiguous(records, options.name)
+        client.act_on_node(name, options.action)
+    print(f"{options.action} {name}", flush=True)
     return 0
 
 

@@ -24,14 +24,14 @@ TITLES = {
     1025: "Request is not valid",
     1031: "Account locked",
 }
-# The whole map of codes to statuses is not documented (reference, section 3): these are the known and the plausible ones.
+# The map of codes to statuses is not documented (reference, section 3): the known and the plausible ones.
 STATUSES = {
     1005: 403, 1006: 404, 1008: 400, 1009: 400, 1010: 400, 1015: 429, 1016: 503, 1024: 401, 1025: 400, 1031: 403,
 }  # fmt: skip
 
 
 class ApiError(Exception):
-    """What the API answers instead of a result: one HTTP status, one entry of `errors` or more (reference, section 3)."""
+    """What the API answers instead of a result: HTTP status and list of `errors` (reference, section 3)."""
 
     def __init__(self, code: int, details: str, status: int | None = None) -> None:
         super().__init__(f"{code}: {details}")

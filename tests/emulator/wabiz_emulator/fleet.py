@@ -30,7 +30,10 @@ class Member:
 
 
 def run(directory: pathlib.Path, count: int, switches: Sequence[str], password: str | None) -> None:
-    """Run single clients as local processes until SIGTERM or SIGINT; `directory` gets fleet.json, stores and certificates."""
+    """Run single clients as local processes until SIGTERM or SIGINT.
+
+    `directory` gets fleet.json, the stores and the certificates.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     directory.mkdir(parents=True, exist_ok=True)
     directory = directory.resolve()

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import time
-from typing import Any, Deque
+from typing import Any
 
 MASK = "***"
 SECRET_NAME = re.compile(r"passw|secret|token|bearer|credential|private|api_?key|^pin$|^auth", re.IGNORECASE)
@@ -24,12 +24,12 @@ def mask_url(text: str) -> str:
 
 
 def masked(value: Any, name: str = "") -> Any:
-    """A copy without secrets: members with a telling name, provider credentials, parts of addresses; all else as it is."""
+    """A copy without secrets: members with a telling name, credentials, parts of addresses; all else as it is."""
     if SECRET_NAME.search(name) and not isinstance(value, (dict, list, bool)):
         return MASK
     if isinstance(value, dict):
         if name == "basic":
-            return {member: MASK for member in value}
+            return dict.fromkeys(value, MASK)
         return {member: masked(below, member) for member, below in value.items()}
     if isinstance(value, list):
         return [masked(below, name) for below in value]
@@ -43,7 +43,7 @@ class JsonLines:
 
     def __init__(self, path: str | None = None, remember: bool = False) -> None:
         self._path = path
-        self._remembered: dict[str, Deque[dict[str, Any]]] | None = {} if remember or not path else None
+        self._remembered: dict[str, collections.deque[dict[str, Any]]] | None = {} if remember or not path else None
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else None
 
     def append(self, entry: dict[str, Any]) -> None:

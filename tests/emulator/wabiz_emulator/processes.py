@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Mapping
 
 from wabiz_emulator import health, store
 
@@ -42,9 +43,14 @@ def launch(
 def node_named(shared: store.FileStore, name: str) -> health.NodeRecord:
     """The node by its name or, where that is enough, its host name; ValueError otherwise."""
     records = shared.node_records()
-    found = [record for known, record in records.items() if name in (known, record.hostname)]
+    return records[unambiguous({known: record.hostname for known, record in records.items()}, name)]
+
+
+def unambiguous(hostnames: Mapping[str, str], name: str) -> str:
+    """The full name of the one node that is meant; `hostnames` by full name. ValueError if there is none or more."""
+    found = [known for known, hostname in hostnames.items() if name in (known, hostname)]
     if len(found) != 1:
-        raise ValueError(f"{name} is not one node; known: {', '.join(records) or 'none'}")
+        raise ValueError(f"{name} is not one node; known: {', '.join(hostnames) or 'none'}")
     return found[0]
 
 
@@ -64,7 +70,7 @@ def start_node(shared: store.FileStore, arguments: list[str], record: health.Nod
 
 
 def stop_node(shared: store.FileStore, record: health.NodeRecord, timeout: float) -> None:
-    """Stop a node's process as an engine does: SIGTERM, `timeout` seconds of patience, SIGKILL. No error if it is down."""
+    """Stop a node's process as an engine does: SIGTERM, `timeout` seconds, SIGKILL. No error if it is down."""
     for number, patience in ((signal.SIGTERM, timeout), (signal.SIGKILL, START_PATIENCE)):
         if record.pid is None or not shared.reachable(record.name):
             return

@@ -9,12 +9,14 @@ import json
 import socket
 import ssl
 import struct
+import traceback
 from http.client import responses
 from typing import Any, Callable, Mapping, Sequence
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 
 from wabiz_emulator import control_api, faults, logs
@@ -26,6 +28,8 @@ from wabiz_emulator.webapp import PROVIDERS, Caller, Request, Response
 Locate = Callable[[str], "tuple[Sequence[Client], str]"]
 
 CUT_OFF = 64
+
+_pending: set[asyncio.Future[None]] = set()
 
 
 def one_client(client: Client) -> Locate:
@@ -52,7 +56,10 @@ def listen(locate: Locate, host: str, port: int, tls: ssl.SSLContext | None) -> 
     """Serve on one address; the server and the port (which the system chooses for 0)."""
 
     def take(request: HTTPServerRequest) -> None:
-        asyncio.ensure_future(_serve(locate, request))
+        pending = asyncio.ensure_future(_serve(locate, request))
+        # The loop itself keeps weak references only.
+        _pending.add(pending)
+        pending.add_done_callback(_pending.discard)
 
     server = HTTPServer(take, ssl_options=tls)
     sockets = bind_sockets(port, host, family=socket.AF_INET)
@@ -61,6 +68,17 @@ def listen(locate: Locate, host: str, port: int, tls: ssl.SSLContext | None) -> 
 
 
 async def _serve(locate: Locate, incoming: HTTPServerRequest) -> None:
+    try:
+        await _answer(locate, incoming)
+    except StreamClosedError:
+        # The peer left before its answer.
+        return
+    except Exception:
+        traceback.print_exc()
+        _send(incoming, Response(500))
+
+
+async def _answer(locate: Locate, incoming: HTTPServerRequest) -> None:
     found, path = locate(incoming.path)
     request = Request(incoming.method or "", path, incoming.headers.get("Authorization", ""), incoming.body)
     if path.startswith(control_api.PREFIX) and found:
@@ -166,8 +184,8 @@ def _reset(incoming: HTTPServerRequest) -> None:
     """Close so that the peer sees a reset: without lingering, unsent and unread data are thrown away."""
     assert isinstance(incoming.connection, HTTP1Connection)
     stream = incoming.connection.detach()
-    connection = getattr(stream, "socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert isinstance(stream, IOStream)
+    stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.close()
 
 

@@ -31,7 +31,14 @@ async def serve(options: argparse.Namespace) -> int:
     for name in names:
         if options.store is None:
             every[name] = clients.in_memory(
-                name, state, request_log, node_log, loop.call_later, options.api_key, options.wacore_hostname
+                name,
+                state,
+                request_log,
+                node_log,
+                loop.call_later,
+                options.api_key,
+                options.wacore_hostname,
+                options.nodes.split(","),
             )
             continue
         shared = store.FileStore(options.store / name if options.clients else options.store, lambda: state)

@@ -104,7 +104,7 @@ def reported(stored: Mapping[str, Any], switches: Switches) -> Values:
 
 
 def patched(stored: Mapping[str, Any], body: Any, switches: Switches) -> Values:
-    """The stored values after PATCH (reference, section 2.2); ApiError 1008, 1009, 1010, 1025 with all that is wrong."""
+    """The stored values after PATCH (reference, section 2.2); ApiError 1008, 1009, 1010, 1025: all that is wrong."""
     if not isinstance(body, dict):
         raise ApiError(1025, "The body has to be a JSON object")
     wish = _accepted(body, switches)

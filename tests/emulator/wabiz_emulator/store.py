@@ -22,7 +22,7 @@ from wabiz_emulator.switches import Switches
 
 @dataclasses.dataclass
 class State:
-    """What the client keeps: the shared store of Webapp, Coreapps and masters. `settings` holds explicit values only."""
+    """What Webapp, Coreapps and masters of a client share. `settings` holds explicit values only."""
 
     token_key: str
     users: dict[str, accounts.User]
@@ -96,7 +96,7 @@ class MemoryStore:
 
 
 class FileStore:
-    """A store in a directory, for several processes or containers on one volume: JSON files replaced as a whole, `flock`."""
+    """A store in a directory, for processes and containers on one volume: JSON files replaced as a whole, `flock`."""
 
     def __init__(self, directory: str | os.PathLike[str], create: Callable[[], State] = first_state) -> None:
         self.directory = pathlib.Path(directory)
@@ -146,7 +146,7 @@ class FileStore:
         return lock_is_held(self.node_lock_path(name))
 
     def node_lock_path(self, name: str) -> pathlib.Path:
-        """The file that a node's process keeps locked while it runs: the kernel lets go of it however the process ends."""
+        """The file that a node's process keeps locked: the kernel lets go of it however the process ends."""
         return self._nodes_directory / f"{name}.lock"
 
     @contextlib.contextmanager

@@ -286,7 +286,7 @@ class Webapp:
         return state
 
     def _live_nodes(self) -> list[health.NodeRecord]:
-        """The nodes that the Webapp can get word of; outside a cluster a Coreapp that does not run is noticed at once."""
+        """The nodes that the Webapp hears of; outside a cluster it notices at once that a Coreapp does not run."""
         now = time.time()
         switches = self.store.read().switches
         records = [record for record in self.store.node_records().values() if health.alive(record, switches, now)]
