@@ -30,7 +30,7 @@ class Node:
         self._log = log
 
     def start(self, simulated: bool = False) -> None:
-        """Register, and read the restart-bound values for the only time until the next start (reference, section 2.5)."""
+        """Register, and read the restart-bound values, once for this life (reference, section 2.5)."""
         state = self._store.read()
         now = time.time()
         authority = state.webhook_ca
