@@ -116,8 +116,14 @@ def run(
     node = Node(client, shared, log, record)
     node.start()
     print(f"ready {node.record.name}", flush=True)
-    while signal.sigtimedwait(SIGNALS, BEAT) is None:
+    while not _told_to_stop():
         if lifeline and not store.lock_is_held(lifeline):
             break
         node.tick()
     node.stop()
+
+
+def _told_to_stop() -> bool:
+    received = signal.sigtimedwait(SIGNALS, BEAT)
+    # After a pause (SIGSTOP, SIGCONT) Python may hand out an empty answer instead of None.
+    return received is not None and received.si_signo in SIGNALS

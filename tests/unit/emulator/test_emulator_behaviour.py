@@ -142,11 +142,11 @@ def test_fault_reset_is_a_reset_on_the_wire(api: Api) -> None:
     api.control.fault("reset")
     address = urlsplit(api.url)
     context = ssl.create_default_context(cafile=api.ca_path)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as plain:
-        with context.wrap_socket(plain, server_hostname=address.hostname) as connection:
-            connection.sendall(f"GET {address.path}/v1/health HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-            # The kernel's own word: Python's TLS layer makes an end of file of a reset.
-            eventually(lambda: connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET, "no reset")
+    plain = socket.create_connection((address.hostname, address.port), timeout=10)
+    with plain, context.wrap_socket(plain, server_hostname=address.hostname) as connection:
+        connection.sendall(f"GET {address.path}/v1/health HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        # The kernel's own word: Python's TLS layer makes an end of file of a reset.
+        eventually(lambda: connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET, "no reset")
     assert api.call("GET", SETTINGS).status_code == 200
 
 

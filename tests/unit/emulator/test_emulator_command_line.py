@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import stat
-import time
 from typing import Any
 
 import pytest
@@ -29,6 +29,12 @@ COMMANDS = (
 )
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has used so far: tells more than the clock on a busy machine."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def test_help_on_every_level() -> None:
     top = run_command("--help")
     assert top.returncode == 0
@@ -38,18 +44,19 @@ def test_help_on_every_level() -> None:
 
 
 def test_a_thousand_clients_on_one_port(pki: Pki, tmp_path: pathlib.Path) -> None:
-    started = time.monotonic()
     token_file = tmp_path / "token"
     arguments = ["webapp", "--clients", "1000", "--prefix", *pki.tls, "--token", str(token_file)]
     with running(*arguments, environment={"WA_EMULATOR_PASSWORD": PASSWORD}) as (process, urls):
-        assert time.monotonic() - started < 5
+        assert processor_seconds(process.pid) < 3
         assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
         headers = {"Authorization": f"Bearer {token_file.read_text(encoding='utf-8').strip()}"}
         with requests.Session() as session:
             session.trust_env = False
+            used = processor_seconds(process.pid)
             for number in range(1, 1001):
                 answer = session.get(f"{urls[0]}/c{number:04}{SETTINGS}", headers=headers, verify=pki.ca, timeout=10)
                 assert answer.status_code == 200
+            assert (processor_seconds(process.pid) - used) / 1000 < 0.002
             patch = {"log_level": "error"}
             session.patch(f"{urls[0]}/c0500{SETTINGS}", json=patch, headers=headers, verify=pki.ca, timeout=10)
             assert (
