@@ -104,9 +104,13 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] = os.e
     if not password and not token:
         password, token = environ.get("WABIZ_PASSWORD") or None, environ.get("WABIZ_TOKEN") or None
         if password and token:
-            raise InvalidOptions("WABIZ_PASSWORD and WABIZ_TOKEN exclude each other; set one of them, or give password or token")
+            raise InvalidOptions(
+                "WABIZ_PASSWORD and WABIZ_TOKEN exclude each other; set one of them, or give password or token"
+            )
     if not password and not token:
-        raise InvalidOptions("password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment)")
+        raise InvalidOptions(
+            "password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment)"
+        )
     if params["timeout"] <= 0:
         raise InvalidOptions("timeout: must be more than 0 seconds")
     if params["retries"] < 0:

@@ -314,16 +314,28 @@ class Client:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         start = response.content.lstrip()[:1]
         if kind == "text/html" or start == b"<":
-            return self._error(method, path, "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?", status=200)
+            return self._error(
+                method,
+                path,
+                "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?",
+                status=200,
+            )
         cut = start in (b"{", b"[")
-        return self._error(method, path, "the answer was cut off" if cut else "the answer is not JSON", status=200, passing=cut)
+        return self._error(
+            method, path, "the answer was cut off" if cut else "the answer is not JSON", status=200, passing=cut
+        )
 
     def _status_error(self, method: str, path: str, response: Any, errors: list[Mapping[str, Any]]) -> ApiError:
         status = response.status_code
         codes = tuple(error["code"] for error in errors if isinstance(error.get("code"), int))
         if 300 <= status < 400:
             target = mask_url(response.headers.get("Location", "another address"))
-            return self._error(method, path, f"redirects to {target}; redirects are not followed, set api_url to the final address", status=status)
+            return self._error(
+                method,
+                path,
+                f"redirects to {target}; redirects are not followed, set api_url to the final address",
+                status=status,
+            )
         said = "; ".join(_say(error) for error in errors)[:_LONGEST_TEXT]
         hints = [_HINTS[code] for code in codes if code in _HINTS]
         if status == 401 and not hints:
@@ -376,7 +388,9 @@ def _innermost(error: BaseException) -> str:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "reason", None) or next((one for one in error.args if isinstance(one, BaseException)), None)
+        inner = getattr(error, "reason", None) or next(
+            (one for one in error.args if isinstance(one, BaseException)), None
+        )
         inner = inner or error.__context__
         if not isinstance(inner, BaseException):
             break

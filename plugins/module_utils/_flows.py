@@ -28,7 +28,12 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
     Client,
     Connection,
 )
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import Health, read_health, read_shards, still_missing
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import (
+    Health,
+    read_health,
+    read_shards,
+    still_missing,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
     InvalidSettings,
     Plan,
@@ -176,7 +181,9 @@ def _read_settings(client: Client) -> tuple[Settings, Answer]:
         if found is body:
             found = {name: value for name, value in body.items() if name not in ("meta", "errors")} or None
     if not isinstance(found, Mapping):
-        raise ApiError(f"GET {SETTINGS}: the answer holds no settings; is api_url the address of a WhatsApp Business client?")
+        raise ApiError(
+            f"GET {SETTINGS}: the answer holds no settings; is api_url the address of a WhatsApp Business client?"
+        )
     client.keep_secret(found)
     return dict(found), answer
 
@@ -217,7 +224,9 @@ class _Shown:
             restart = tuple(sorted(dotted(path) for path in changed if is_restart_bound(path, self._restart_bound)))
             stubborn = sorted(dotted(path) for path in non_default(reported))
             if stubborn:
-                warnings.append(f"after the reset the client reports other values than the documented defaults for: {', '.join(stubborn)}")
+                warnings.append(
+                    f"after the reset the client reports other values than the documented defaults for: {', '.join(stubborn)}"
+                )
             return self._result(after, names, restart, (), tuple(warnings))
         unverified = tuple(sorted(dotted(path) for path in intent.sent if not reports(after, path)))
         result = self._result(after, intent.changed, intent.restart, unverified, tuple(warnings))
@@ -301,7 +310,9 @@ def health_info(params: Params, run: Run) -> Result:
 def _show_health(health: Health, shards: int | None, healthy: bool) -> Result:
     return {
         "changed": False,
-        "nodes": [{"name": node.name, "role": node.role, "gateway_status": node.gateway_status} for node in health.nodes],
+        "nodes": [
+            {"name": node.name, "role": node.role, "gateway_status": node.gateway_status} for node in health.nodes
+        ],
         "connected_coreapps": health.connected_coreapps,
         "clustered": health.clustered,
         "shards": shards,
@@ -352,9 +363,7 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
             message = f"{address}: no phone number is registered ({missing}); waiting does not change that"
             raise _Failure(message, _show_health(health, None, False))
         if waited + params["wait_interval"] > timeout:
-            raise _Failure(
-                f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False)
-            )
+            raise _Failure(f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False))
         if missing != last_line or waited - said_at >= _PROGRESS_EVERY:
             run.progress(f"{address}: waiting for health, {waited:.0f} s of {timeout:g} s: {missing}")
             last_line, said_at = missing, waited

@@ -219,7 +219,9 @@ def _check_webhook(name: str, url: str) -> None:
     if not url:
         return
     if url.partition("://")[0].lower() != "https":
-        raise InvalidSettings(f"{name}: must begin with https:// (the client delivers callbacks over HTTPS only), or be empty")
+        raise InvalidSettings(
+            f"{name}: must begin with https:// (the client delivers callbacks over HTTPS only), or be empty"
+        )
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and not re.search(r"\s", url) and (parts.port is None or parts.port > 0)
@@ -244,13 +246,17 @@ def read_wish(settings: Mapping[str, Any] | None, extra_settings: Mapping[str, A
         key = _PATHS.get(path)
         if key is None:
             _refuse_read_only(path)
-            raise InvalidSettings(f"{dotted(path)}: unknown setting; keys that this collection does not know go into extra_settings")
+            raise InvalidSettings(
+                f"{dotted(path)}: unknown setting; keys that this collection does not know go into extra_settings"
+            )
         known[path] = _check(dotted(path), key, value)
     extra: dict[Path, Any] = {}
     for path, value in flatten(extra_settings or {}):
         _refuse_read_only(path)
         if path in _PATHS or path in _GROUPS or any(path[:depth] in _PATHS for depth in range(1, len(path))):
-            raise InvalidSettings(f"{dotted(path)}: is a documented setting; declare it in settings, not in extra_settings")
+            raise InvalidSettings(
+                f"{dotted(path)}: is a documented setting; declare it in settings, not in extra_settings"
+            )
         extra[path] = _plain(dotted(path), value)
     return Wish(known, extra)
 
@@ -339,7 +345,9 @@ def plan(
         elif key is None or key.certainty is Certainty.UNKNOWN or value != key.default:
             sent[path] = value
             unverified.append(path)
-            warnings.append(f"{dotted(path)} is not reported by the client, so it is sent on every run (unreported: send)")
+            warnings.append(
+                f"{dotted(path)} is not reported by the client, so it is sent on every run (unreported: send)"
+            )
     before = canonical_settings(current)
     after = copy.deepcopy(before)
     for path, value in sent.items():
