@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, RESTART_BOUND, Key, Kind
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address
 
@@ -129,7 +130,8 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] = os.e
         password=str(password) if password else None,
         token=str(token) if token else None,
         validate_certs=boolean(params["validate_certs"]),
-        ca_path=os.path.expanduser(os.path.expandvars(ca_path)) if ca_path else None,
+        # As Ansible expands options of type path: an unknown account stays as it is.
+        ca_path=os.path.expanduser(os.path.expandvars(ca_path)) if ca_path else None,  # noqa: PTH111
         timeout=float(params["timeout"]),
         retries=int(params["retries"]),
         use_proxy=params["use_proxy"],
