@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, RESTART_BOUND, Key, Kind
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address
 
@@ -104,9 +105,13 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] = os.e
     if not password and not token:
         password, token = environ.get("WABIZ_PASSWORD") or None, environ.get("WABIZ_TOKEN") or None
         if password and token:
-            raise InvalidOptions("WABIZ_PASSWORD and WABIZ_TOKEN exclude each other; set one of them, or give password or token")
+            raise InvalidOptions(
+                "WABIZ_PASSWORD and WABIZ_TOKEN exclude each other; set one of them, or give password or token"
+            )
     if not password and not token:
-        raise InvalidOptions("password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment)")
+        raise InvalidOptions(
+            "password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment)"
+        )
     if params["timeout"] <= 0:
         raise InvalidOptions("timeout: must be more than 0 seconds")
     if params["retries"] < 0:
@@ -125,7 +130,8 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] = os.e
         password=str(password) if password else None,
         token=str(token) if token else None,
         validate_certs=boolean(params["validate_certs"]),
-        ca_path=os.path.expanduser(os.path.expandvars(ca_path)) if ca_path else None,
+        # As Ansible expands options of type path: an unknown account stays as it is.
+        ca_path=os.path.expanduser(os.path.expandvars(ca_path)) if ca_path else None,  # noqa: PTH111
         timeout=float(params["timeout"]),
         retries=int(params["retries"]),
         use_proxy=params["use_proxy"],

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -100,7 +101,7 @@ class Connection:
 
 
 def check_address(api_url: str, allow_http: bool) -> str:
-    """The base address without a trailing slash. Raises ValueError, in words for the user, without repeating secrets."""
+    """The base address without a trailing slash. Raises ValueError, in words for the user, without secrets."""
     address = api_url.strip()
     try:
         parts = urlsplit(address)
@@ -115,7 +116,8 @@ def check_address(api_url: str, allow_http: bool) -> str:
         raise ValueError("api_url: must not carry a query or a fragment")
     if parts.scheme.lower() == "http" and not allow_http and not _is_loopback(host):
         raise ValueError(
-            f"api_url: http:// to {host} would send the password in clear; use https://, or set allow_http if that is meant"
+            f"api_url: http:// to {host} would send the password in clear; "
+            "use https://, or set allow_http if that is meant"
         )
     return address.rstrip("/")
 
@@ -168,7 +170,8 @@ class Client:
 
     Raises ApiError for everything that goes wrong on the way.
 
-    read_only: refuse every verb but GET and the login pair, whatever the caller asks for: in check mode nothing may be written.
+    read_only: refuse every verb but GET and the login pair, whatever the caller asks for: in check mode nothing may be
+    written.
     """
 
     def __init__(
@@ -197,7 +200,7 @@ class Client:
         if connection.validate_certs:
             bundle = connection.ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
             self._verify = bundle or True
-            if bundle and not os.path.exists(bundle):
+            if bundle and not Path(bundle).exists():
                 where = "ca_path" if bundle == connection.ca_path else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
                 raise ApiError(f"{where}: there is no file {bundle}")
 
@@ -243,7 +246,8 @@ class Client:
                 return self._send_once(method, path, _Bearer(self._token or ""), body)
             except ApiError as error:
                 if error.status == 401 and self._logged_in and log_in_again and self._connection.token is None:
-                    # Behind a balancer another Webapp may not know the token, and a token may expire (API notes, section 1).
+                    # Behind a balancer another Webapp may not know the token, and a token may expire (API notes,
+                    # section 1).
                     log_in_again = False
                     self._token, self._logged_in = None, False
                     try:
@@ -334,23 +338,32 @@ class Client:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         start = response.content.lstrip()[:1]
         if kind == "text/html" or start == b"<":
-            return self._error(method, path, "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?", status=200)
+            return self._error(
+                method,
+                path,
+                "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?",
+                status=200,
+            )
         cut = start in (b"{", b"[")
-        return self._error(method, path, "the answer was cut off" if cut else "the answer is not JSON", status=200, passing=cut)
+        return self._error(
+            method, path, "the answer was cut off" if cut else "the answer is not JSON", status=200, passing=cut
+        )
 
     def _status_error(self, method: str, path: str, response: Any, errors: list[Mapping[str, Any]]) -> ApiError:
         status = response.status_code
         codes = tuple(error["code"] for error in errors if isinstance(error.get("code"), int))
         if 300 <= status < 400:
             target = mask_url(response.headers.get("Location", "another address"))
-            return self._error(method, path, f"redirects to {target}; redirects are not followed, set api_url to the final address", status=status)
+            return self._error(
+                method,
+                path,
+                f"redirects to {target}; redirects are not followed, set api_url to the final address",
+                status=status,
+            )
         said = "; ".join(_say(error) for error in errors)[:_LONGEST_TEXT]
         hints = [_HINTS[code] for code in codes if code in _HINTS]
         if status == 401 and not hints:
-            if path == LOGIN:
-                hints = ["username or password is wrong"]
-            else:
-                hints = ["the token is not valid or has expired"]
+            hints = ["username or password is wrong" if path == LOGIN else "the token is not valid or has expired"]
         elif status == 403 and not hints:
             hints = [_HINTS[1005]]
         text = f"HTTP {status}" + (f", {said}" if said else "") + (f" ({'; '.join(hints)})" if hints else "")
@@ -396,7 +409,9 @@ def _innermost(error: BaseException) -> str:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "reason", None) or next((one for one in error.args if isinstance(one, BaseException)), None)
+        inner = getattr(error, "reason", None) or next(
+            (one for one in error.args if isinstance(one, BaseException)), None
+        )
         inner = inner or error.__context__
         if not isinstance(inner, BaseException):
             break

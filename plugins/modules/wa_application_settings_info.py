@@ -26,7 +26,8 @@ attributes:
     support: full
   action:
     support: full
-    details: With a local connection, and where nothing asks for another process, the work is done inside the controller process.
+    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
+      process.
   async:
     support: full
   delegation:
@@ -67,7 +68,8 @@ api_status:
   type: str
   sample: stable
 non_default_settings:
-  description: Dotted names and values of the settings that differ from their default, for those whose default is certain.
+  description: Dotted names and values of the settings that differ from their default, for those whose default is
+    certain.
   returned: success
   type: dict
   sample:
