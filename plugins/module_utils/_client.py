@@ -179,10 +179,11 @@ class Client:
         connection: Connection,
         read_only: bool = False,
         sleep: Callable[[float], None] = time.sleep,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._connection = connection
         self._base = check_address(connection.api_url, connection.allow_http)
+        environ = os.environ if environ is None else environ
         self._read_only = read_only
         self._sleep = sleep
         self._token = connection.token
