@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import pathlib
 import sys
@@ -15,13 +14,8 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "emulator"))
 
 import emulated  # noqa: E402
+from emulated import Pki  # noqa: E402
 from wabiz_emulator import certificates  # noqa: E402
-
-
-@dataclasses.dataclass
-class Pki:
-    ca: str
-    tls: list[str]
 
 
 @pytest.fixture(scope="session")

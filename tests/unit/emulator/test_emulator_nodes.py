@@ -13,8 +13,7 @@ import subprocess
 from typing import Any, Iterator
 
 import pytest
-from conftest import Pki
-from emulated import PASSWORD, Api, error_codes, eventually, run_command, running
+from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
 from wabiz_emulator import store
 
 SETTINGS = "/v1/settings/application"
