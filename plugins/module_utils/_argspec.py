@@ -103,7 +103,7 @@ def health_info() -> Spec:
 
 
 def read_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The option C(settings) with its group C(webhooks) validated as Ansible validates the others. Raises InvalidOptions."""
+    """The option C(settings), C(webhooks) validated as Ansible validates the others. Raises InvalidOptions."""
     webhooks = (settings or {}).get("webhooks")
     if settings is None or webhooks is None:
         return settings

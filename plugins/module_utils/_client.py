@@ -144,9 +144,9 @@ def _new_tls_context() -> Any:
     return create_urllib3_context() if HAS_REQUESTS else None
 
 
-# Making a TLS context is a good part of what a short conversation costs. One is made when this file is loaded, which for
-# work inside the controller process is before the fork. It serves once: a second conversation, such as the next item of
-# a loop, must not trust the authorities of the first.
+# Making a TLS context is a good part of what a short conversation costs. One is made when this file is loaded, which
+# for work inside the controller process is before the fork. It serves once: a second conversation, such as the next
+# item of a loop, must not trust the authorities of the first.
 _prepared_tls_contexts = [_new_tls_context()]
 
 

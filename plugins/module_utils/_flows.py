@@ -19,7 +19,11 @@ from typing import Any
 
 from ansible.module_utils.common.parameters import remove_values
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import InvalidOptions, read_connection, read_settings
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import (
+    InvalidOptions,
+    read_connection,
+    read_settings,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
     HEALTH,
     SETTINGS,

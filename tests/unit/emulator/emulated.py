@@ -12,9 +12,11 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import requests
+
 from wabiz_emulator import commands, control
 
 PASSWORD = "Preset-Passw0rd"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import requests
 from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
+
 from wabiz_emulator import certificates
 
 SETTINGS = "/v1/settings/application"
