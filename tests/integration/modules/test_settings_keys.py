@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.batch import AGAIN, CHECK, FIRST, Case, Outcome, RunCases, comparable
+from support.batch import AGAIN, CHECK, FIRST, Case, Outcome, RunCases, assert_same_over_both_paths
 
 # Dotted name → (stored before, wanted, seen on the server afterwards). Deprecated keys are here as well: they work.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
@@ -154,6 +154,4 @@ def test_another_spelling_of_the_same_value_is_no_change(case: Case, path: str, 
 
 @pytest.mark.parametrize("cases", [CASES, SAME_VALUE], ids=["set", "same value"])
 def test_both_paths_give_the_same_results(cases: list[Case], run_cases: RunCases) -> None:
-    inside, module = run_cases("in-process", cases), run_cases("module", cases)
-    for case in cases:
-        assert comparable(inside.outcomes[case.name]) == comparable(module.outcomes[case.name]), case.name
+    assert_same_over_both_paths(run_cases, cases)

@@ -135,3 +135,14 @@ def changed_leaves(before: Mapping[str, Any], after: Mapping[str, Any], above: s
         elif old != new:
             found.add(f"{above}{name}")
     return found
+
+
+def assert_same_over_both_paths(run_cases: RunCases, cases: Sequence[Case]) -> None:
+    """Every result of every case is the same over both paths, key for key."""
+    batches = {path: run_cases(path, cases) for path in PATHS}
+    differences = {
+        f"{case.name}: {name}"
+        for case in cases
+        for name in changed_leaves(*(comparable(batch.outcomes[case.name]) for batch in batches.values()))
+    }
+    assert not differences, "\n".join(sorted(differences))
