@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.batch import AGAIN, CHECK, FIRST, Case, Outcome, RunCases, assert_same_over_both_paths
+from support.batch import AGAIN, CHECK, FIRST, Case, Outcome, RunCases, assert_same_over_both_paths, leaf
 
 # Dotted name → (stored before, wanted, seen on the server afterwards). Deprecated keys are here as well: they work.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
@@ -55,14 +55,6 @@ def nested(name: str, value: Any) -> dict[str, Any]:
         value = {part: value}
     result: dict[str, Any] = value
     return result
-
-
-def at(settings: dict[str, Any], name: str) -> Any:
-    """The value at a dotted name."""
-    value: Any = settings
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 SEMANTICS = ("merge", "replace")
@@ -115,13 +107,13 @@ def test_a_key_is_set_once(case: Case, path: str, run_cases: RunCases) -> None:
     first = outcome.results[FIRST]
     assert first["changed"] is True
     assert first["changed_settings"] == [name]
-    assert at(first["after"], name) == seen
+    assert leaf(first["after"], name) == seen
     assert first["unverified_settings"] == []
     assert (first["restart_required"], first["restart_settings"]) == (
         name in RESTART_BOUND,
         [name] if name in RESTART_BOUND else [],
     )
-    assert at(outcome.client.control.effective(), name) == seen
+    assert leaf(outcome.client.control.effective(), name) == seen
     assert outcome.verbs(FIRST) == [
         "GET /v1/settings/application",
         "PATCH /v1/settings/application",

@@ -140,9 +140,17 @@ def changed_leaves(before: Mapping[str, Any], after: Mapping[str, Any], above: s
 def assert_same_over_both_paths(run_cases: RunCases, cases: Sequence[Case]) -> None:
     """Every result of every case is the same over both paths, key for key."""
     batches = {path: run_cases(path, cases) for path in PATHS}
-    differences = {
-        f"{case.name}: {name}"
-        for case in cases
-        for name in changed_leaves(*(comparable(batch.outcomes[case.name]) for batch in batches.values()))
-    }
-    assert not differences, "\n".join(sorted(differences))
+    differences: list[str] = []
+    for case in cases:
+        inside, module = (comparable(batch.outcomes[case.name]) for batch in batches.values())
+        for name in sorted(changed_leaves(inside, module)):
+            differences.append(f"{case}: {name}: {leaf(inside, name)!r} / {leaf(module, name)!r}")
+    assert not differences, " / ".join(PATHS) + "\n" + "\n".join(differences)
+
+
+def leaf(settings: Mapping[str, Any], name: str) -> Any:
+    """The value at a dotted name, None where there is none."""
+    value: Any = settings
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
