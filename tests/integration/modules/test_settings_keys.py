@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.batch import AGAIN, CHECK, FIRST, Case, Outcome, RunCases, assert_same_over_both_paths, leaf
+from support.batch import (
+    AGAIN,
+    CHECK,
+    FIRST,
+    Case,
+    RunCases,
+    assert_converged,
+    assert_prediction,
+    assert_same_over_both_paths,
+    leaf,
+)
 
 # Dotted name → (stored before, wanted, seen on the server afterwards). Deprecated keys are here as well: they work.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
@@ -119,21 +129,13 @@ def test_a_key_is_set_once(case: Case, path: str, run_cases: RunCases) -> None:
         "PATCH /v1/settings/application",
         "GET /v1/settings/application",
     ]
-    assert outcome.results[AGAIN]["changed"] is False
+    assert_converged(outcome)
     assert outcome.verbs(AGAIN) == ["GET /v1/settings/application"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_check_mode_predicts_the_key(case: Case, path: str, run_cases: RunCases) -> None:
-    outcome = run_cases(path, CASES).outcomes[case.name]
-    assert_prediction(outcome)
-
-
-def assert_prediction(outcome: Outcome) -> None:
-    """Check mode read only, and said what the real run then did."""
-    assert {request["method"] for request in outcome.requests[CHECK]} == {"GET"}
-    predicted, real = dict(outcome.results[CHECK]), dict(outcome.results[FIRST])
-    assert predicted == real
+    assert_prediction(run_cases(path, CASES).outcomes[case.name])
 
 
 @pytest.mark.parametrize("case", SAME_VALUE, ids=str)

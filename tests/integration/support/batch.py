@@ -97,9 +97,10 @@ def _host(case: Case) -> str:
 
 
 def _addressed(options: Mapping[str, Any], client: EmulatedClient) -> dict[str, Any]:
-    """The options with `{api_url}` replaced by the address of the case's client."""
-    text: dict[str, Any] = json.loads(json.dumps(options).replace("{api_url}", client.api_url))
-    return text
+    """The options with `{api_url}` and `{address}` (without `https://`) replaced by those of the case's client."""
+    text = json.dumps(options).replace("{api_url}", client.api_url)
+    replaced: dict[str, Any] = json.loads(text.replace("{address}", client.api_url.removeprefix("https://")))
+    return replaced
 
 
 def _task(case: Case, step: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +118,20 @@ def _outcome(case: Case, run: CommandRun, client: EmulatedClient, failures: int)
         requests[record["task"]] = [r for r in log if since < r["time"] <= record["time"]]
         since = record["time"]
     return Outcome(client, results, requests, failures)
+
+
+def assert_prediction(outcome: Outcome) -> None:
+    """Check mode read only, and said what the real run then did."""
+    assert outcome.requests[CHECK], "check mode read nothing"
+    assert outcome.writes(CHECK) == []
+    assert outcome.results[CHECK] == outcome.results[FIRST]
+
+
+def assert_converged(outcome: Outcome) -> None:
+    """The run after the change found nothing to do and wrote nothing."""
+    assert outcome.results[AGAIN]["changed"] is False
+    assert outcome.results[AGAIN]["changed_settings"] == []
+    assert outcome.writes(AGAIN) == []
 
 
 def comparable(outcome: Outcome) -> dict[str, Any]:
