@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -82,7 +83,16 @@ class DirectAction(ActionBase):
             diff_mode=bool(self._task.diff),
             progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
         )
-        return {**result, **run_here(self._task.action, self.direct, self._task.args, run)}
+        result.update(run_here(self._task.action, self.direct, self._task.args, run))
+        if not self._shows_invocation(task_vars):
+            result.pop("invocation", None)
+        return result
+
+    def _shows_invocation(self, task_vars: Mapping[str, Any]) -> bool:
+        """Whether a result names the parameters: a choice from ansible-core 2.21 on, always before."""
+        if not hasattr(C, "INJECT_INVOCATION"):
+            return True
+        return bool(C.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
 
     def _host_name(self, task_vars: Mapping[str, Any]) -> str:
         return str(task_vars.get("inventory_hostname", "localhost"))

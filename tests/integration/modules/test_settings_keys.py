@@ -8,7 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.batch import AGAIN, CHECK, FIRST, Case, Outcome, RunCases, assert_same_over_both_paths
+from support.batch import (
+    AGAIN,
+    CHECK,
+    FIRST,
+    Case,
+    RunCases,
+    assert_converged,
+    assert_prediction,
+    assert_same_over_both_paths,
+    leaf,
+)
 
 # Dotted name → (stored before, wanted, seen on the server afterwards). Deprecated keys are here as well: they work.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
@@ -55,14 +65,6 @@ def nested(name: str, value: Any) -> dict[str, Any]:
         value = {part: value}
     result: dict[str, Any] = value
     return result
-
-
-def at(settings: dict[str, Any], name: str) -> Any:
-    """The value at a dotted name."""
-    value: Any = settings
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 SEMANTICS = ("merge", "replace")
@@ -115,33 +117,25 @@ def test_a_key_is_set_once(case: Case, path: str, run_cases: RunCases) -> None:
     first = outcome.results[FIRST]
     assert first["changed"] is True
     assert first["changed_settings"] == [name]
-    assert at(first["after"], name) == seen
+    assert leaf(first["after"], name) == seen
     assert first["unverified_settings"] == []
     assert (first["restart_required"], first["restart_settings"]) == (
         name in RESTART_BOUND,
         [name] if name in RESTART_BOUND else [],
     )
-    assert at(outcome.client.control.effective(), name) == seen
+    assert leaf(outcome.client.control.effective(), name) == seen
     assert outcome.verbs(FIRST) == [
         "GET /v1/settings/application",
         "PATCH /v1/settings/application",
         "GET /v1/settings/application",
     ]
-    assert outcome.results[AGAIN]["changed"] is False
+    assert_converged(outcome)
     assert outcome.verbs(AGAIN) == ["GET /v1/settings/application"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_check_mode_predicts_the_key(case: Case, path: str, run_cases: RunCases) -> None:
-    outcome = run_cases(path, CASES).outcomes[case.name]
-    assert_prediction(outcome)
-
-
-def assert_prediction(outcome: Outcome) -> None:
-    """Check mode read only, and said what the real run then did."""
-    assert {request["method"] for request in outcome.requests[CHECK]} == {"GET"}
-    predicted, real = dict(outcome.results[CHECK]), dict(outcome.results[FIRST])
-    assert predicted == real
+    assert_prediction(run_cases(path, CASES).outcomes[case.name])
 
 
 @pytest.mark.parametrize("case", SAME_VALUE, ids=str)

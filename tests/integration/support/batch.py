@@ -97,9 +97,10 @@ def _host(case: Case) -> str:
 
 
 def _addressed(options: Mapping[str, Any], client: EmulatedClient) -> dict[str, Any]:
-    """The options with `{api_url}` replaced by the address of the case's client."""
-    text: dict[str, Any] = json.loads(json.dumps(options).replace("{api_url}", client.api_url))
-    return text
+    """The options with `{api_url}` and `{address}` (without `https://`) replaced by those of the case's client."""
+    text = json.dumps(options).replace("{api_url}", client.api_url)
+    replaced: dict[str, Any] = json.loads(text.replace("{address}", client.api_url.removeprefix("https://")))
+    return replaced
 
 
 def _task(case: Case, step: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +118,20 @@ def _outcome(case: Case, run: CommandRun, client: EmulatedClient, failures: int)
         requests[record["task"]] = [r for r in log if since < r["time"] <= record["time"]]
         since = record["time"]
     return Outcome(client, results, requests, failures)
+
+
+def assert_prediction(outcome: Outcome) -> None:
+    """Check mode read only, and said what the real run then did."""
+    assert outcome.requests[CHECK], "check mode read nothing"
+    assert outcome.writes(CHECK) == []
+    assert outcome.results[CHECK] == outcome.results[FIRST]
+
+
+def assert_converged(outcome: Outcome) -> None:
+    """The run after the change found nothing to do and wrote nothing."""
+    assert outcome.results[AGAIN]["changed"] is False
+    assert outcome.results[AGAIN]["changed_settings"] == []
+    assert outcome.writes(AGAIN) == []
 
 
 def comparable(outcome: Outcome) -> dict[str, Any]:
@@ -140,9 +155,17 @@ def changed_leaves(before: Mapping[str, Any], after: Mapping[str, Any], above: s
 def assert_same_over_both_paths(run_cases: RunCases, cases: Sequence[Case]) -> None:
     """Every result of every case is the same over both paths, key for key."""
     batches = {path: run_cases(path, cases) for path in PATHS}
-    differences = {
-        f"{case.name}: {name}"
-        for case in cases
-        for name in changed_leaves(*(comparable(batch.outcomes[case.name]) for batch in batches.values()))
-    }
-    assert not differences, "\n".join(sorted(differences))
+    differences: list[str] = []
+    for case in cases:
+        inside, module = (comparable(batch.outcomes[case.name]) for batch in batches.values())
+        for name in sorted(changed_leaves(inside, module)):
+            differences.append(f"{case}: {name}: {leaf(inside, name)!r} / {leaf(module, name)!r}")
+    assert not differences, " / ".join(PATHS) + "\n" + "\n".join(differences)
+
+
+def leaf(settings: Mapping[str, Any], name: str) -> Any:
+    """The value at a dotted name, None where there is none."""
+    value: Any = settings
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

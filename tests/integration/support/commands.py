@@ -155,6 +155,8 @@ class AnsibleCommands:
             "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
             "ANSIBLE_LOG_PATH": str(self.outputs / "ansible.log"),
+            # Always, so that it is compared; off by default from ansible-core 2.21 on.
+            "ANSIBLE_INJECT_INVOCATION": "1",
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_FORKS": "6",
