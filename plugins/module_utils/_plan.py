@@ -175,6 +175,8 @@ def _same(key: Key | None, reported: Any, wanted: Any) -> bool:
     if key is not None:
         reported = canonical(key, reported)
         return type(reported) is type(wanted) and bool(reported == wanted)
+    if wanted == {} and isinstance(reported, Mapping):
+        return True  # extra settings are laid over what is there, and here is nothing to lay
     return bool(_loose(reported) == _loose(wanted))
 
 
@@ -466,6 +468,6 @@ def show_diff(before: Settings, after: Settings, unverified: Mapping[Path, Any])
         place(new, path, lookup(mask(holder), path))
     for path in differences(before, after):
         shown = lookup(new, path)
-        if isinstance(shown, str) and shown == lookup(old, path):
-            place(new, path, shown + CHANGED)
+        if reports(new, path) and shown == lookup(old, path):
+            place(new, path, [*shown, CHANGED] if isinstance(shown, list) else f"{shown} {CHANGED}")
     return {"before": old, "after": new}
