@@ -36,7 +36,7 @@ def _split_url(url: str) -> tuple[str, str | None, str, str]:
     scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     end = min((at for at in (rest.find(mark) for mark in "?#") if at >= 0), default=len(rest))
     shown, tail = rest[:end], rest[end:]
-    if "@" in tail and ":" in shown and "@" not in shown:
+    if "@" in tail and ":" in shown:
         # What looks like a port may be the beginning of a password with a question mark in it.
         return scheme + separator, rest.rpartition("@")[0], "", tail
     user_info, at_sign, host = shown.rpartition("@")

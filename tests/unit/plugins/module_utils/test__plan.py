@@ -193,6 +193,7 @@ def test_declarations_that_are_refused(settings: Settings | None, extra: Setting
 @pytest.mark.parametrize("settings", [None, {}, {"webhooks": None}, {"webhooks": {}}, {"webhooks": {"message": {}}}])
 def test_what_is_null_or_empty_is_not_named(settings: Settings | None) -> None:
     assert _plan.read_wish(settings, None).leaves() == {}
+    assert _plan.read_wish(None, {"webhooks": {}}).leaves() == {}
     assert not planned(CURRENT, settings or {}).writes
 
 
@@ -284,6 +285,7 @@ def test_restart_bound_takes_names_of_settings_and_of_groups() -> None:
         ({"sent_status": False}, {}, "send", True),
         ({"unhealthy_interval": 30}, {}, "send", False),
         ({}, {"new_key": 1}, "send", True),
+        ({}, {"new_key": {}}, "send", False),
         ({"skip_referral_media_download": True}, {}, "skip", False),
         ({"skip_referral_media_download": False}, {}, "skip", False),
         ({}, {"new_key": 1}, "skip", False),

@@ -27,6 +27,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils import _secrets
         ("https://me:can/ary@h.example.com/a", "https://********@h.example.com/a"),
         ("https://me:can@ary@h.example.com/a", "https://********@h.example.com/a"),
         ("https://me:can?ary@h.example.com/a", "https://********@?********"),
+        ("https://me:@canary#@h.example.com/a", "https://********@#********"),
         ("https://me:1#canary@h.example.com/a", "https://********@#********"),
         ("https://h.example.com/a?mail=me@example.com", "https://h.example.com/a?********"),
         ("me:canary@h.example.com/a?canary", "********@h.example.com/a?********"),
