@@ -175,6 +175,8 @@ def _same(key: Key | None, reported: Any, wanted: Any) -> bool:
     if key is not None:
         reported = canonical(key, reported)
         return type(reported) is type(wanted) and bool(reported == wanted)
+    if wanted == {} and isinstance(reported, Mapping):
+        return True  # extra settings are laid over what is there, and here is nothing to lay
     return bool(_loose(reported) == _loose(wanted))
 
 
@@ -254,6 +256,8 @@ def read_wish(settings: Mapping[str, Any] | None, extra_settings: Mapping[str, A
         known[path] = _check(dotted(path), key, value)
     extra: dict[Path, Any] = {}
     for path, value in flatten(extra_settings or {}):
+        if path in _GROUPS and value == {}:
+            continue
         _refuse_read_only(path)
         if path in _PATHS or path in _GROUPS or any(path[:depth] in _PATHS for depth in range(1, len(path))):
             raise InvalidSettings(
@@ -346,7 +350,7 @@ def plan(
                 sent[path] = value
         elif unreported == "skip":
             warnings.append(f"{dotted(path)} is not reported by the client and was skipped (unreported: skip)")
-        elif key is None or key.certainty is Certainty.UNKNOWN or value != key.default:
+        elif _may_differ(key, value):
             sent[path] = value
             unverified.append(path)
             warnings.append(
@@ -368,6 +372,13 @@ def plan(
         unverified=_names(unverified),
         warnings=tuple(warnings),
     )
+
+
+def _may_differ(key: Key | None, value: Any) -> bool:
+    """Whether a wanted value may differ from one that the client does not report."""
+    if key is None:
+        return bool(value != {})
+    return key.certainty is Certainty.UNKNOWN or bool(value != key.default)
 
 
 def build_patch(current: Mapping[str, Any], sent: Mapping[Path, Any], delays_as_strings: bool = True) -> Settings:
@@ -466,6 +477,6 @@ def show_diff(before: Settings, after: Settings, unverified: Mapping[Path, Any])
         place(new, path, lookup(mask(holder), path))
     for path in differences(before, after):
         shown = lookup(new, path)
-        if isinstance(shown, str) and shown == lookup(old, path):
-            place(new, path, shown + CHANGED)
+        if reports(new, path) and shown == lookup(old, path):
+            place(new, path, [*shown, CHANGED] if isinstance(shown, list) else f"{shown} {CHANGED}")
     return {"before": old, "after": new}
