@@ -1,0 +1,94 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any, Mapping
+
+# Settable, but not in the GET samples (reference, sections 2.3 and 2.4).
+ABSENT_FROM_SAMPLES = [
+    "axolotl_context_striping_disabled",
+    "db_garbagecollector_enable",
+    "pass_through",
+    "sent_status",
+    "skip_referral_media_download",
+    "webhook_payload_conversation_pricingmodel_disabled",
+]
+
+
+def _switch(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
+    metadata = {"meaning": meaning, "choices": choices}
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass
+class Switches:
+    """How one client behaves where the reference leaves it open. Times are in seconds."""
+
+    nested: str = _switch(
+        "merge", "what PATCH does to members of nested objects that are not named", ("merge", "replace")
+    )
+    unknown_keys: str = _switch("reject", "keys that the client does not know", ("reject", "drop", "keep"))
+    wrong_types: str = _switch("reject", "values that are not valid for their key", ("reject", "drop", "keep"))
+    unreported: list[str] = _switch(ABSENT_FROM_SAMPLES, "dotted names that GET leaves out")
+    report_all: bool = _switch(False, "GET reports every key, whatever `unreported` says")
+    delays_in_get: str = _switch("integer", "type of the millisecond keys in GET", ("integer", "string"))
+    delays_on_write: str = _switch("both", "accepted types of the millisecond keys", ("both", "integer", "string"))
+    write_answer: str = _switch("null", "body after PATCH and DELETE", ("null", "object", "empty", "meta"))
+    flat_get: bool = _switch(False, "GET without the settings.application wrapper, as some gateways answer")
+    client_version: str = _switch("2.57.2", "version that gates the keys")
+    meta: str = _switch(
+        "version",
+        "v2.57.2, 2.57.2, 3.0.1, meta without version, no meta",
+        ("version", "bare", "placeholder", "unversioned", "none"),
+    )
+    dropped_keys: list[str] = _switch([], "dotted names that are accepted with 200 but not stored")
+    default_overrides: dict[str, Any] = _switch({}, "nested settings that replace the documented defaults")
+    login: bool = _switch(True, "false: a gateway with ready tokens only, the login routes answer 404")
+    unauthorized_body: str = _switch("empty", "body of a 401", ("empty", "errors"))
+    token_seconds: float = _switch(604800.0, "life of a token")
+    wa_id: str = _switch("49301234567", "the registered number, in GET only")
+    shards: int = _switch(1, "1 in a cluster: high availability; more: multiconnect")
+    connect_seconds: float = _switch(0.5, "time from start or promotion to connected")
+    uninitialized_seconds: float = _switch(0.0, "time after a start in which a node is uninitialized")
+    unregistered: bool = _switch(False, "no phone number is registered")
+    heartbeat_timeout: float = _switch(3.0, "silence after which the others take a node for dead")
+    gone_nodes: str = _switch("omit", "stopped and dead nodes in the health of a cluster", ("omit", "disconnected"))
+
+    def changed(self, changes: Mapping[str, Any]) -> Switches:
+        """A copy with `changes` (name → value); ValueError names an unknown switch or a value that does not fit."""
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        accepted: dict[str, Any] = {}
+        for name, value in changes.items():
+            if name not in fields:
+                raise ValueError(f"unknown switch {name}")
+            current = getattr(self, name)
+            if isinstance(current, float) and type(value) is int:
+                value = float(value)
+            if type(value) is not type(current):
+                raise ValueError(f"switch {name}: {type(current).__name__} expected")
+            choices = fields[name].metadata["choices"]
+            if choices and value not in choices:
+                raise ValueError(f"switch {name}: one of {', '.join(choices)} expected")
+            accepted[name] = value
+        return dataclasses.replace(self, **accepted)
+
+
+def from_text(assignments: list[str]) -> dict[str, Any]:
+    """Command line form `name=value`; the value is JSON where it parses as the switch's type, else a plain string."""
+    types = {field.name: type(getattr(Switches(), field.name)) for field in dataclasses.fields(Switches)}
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not separator:
+            raise ValueError(f"NAME=VALUE expected, found {assignment}")
+        try:
+            changes[name] = text if types.get(name) is str else json.loads(text)
+        except ValueError:
+            raise ValueError(f"switch {name}: JSON expected") from None
+    return changes

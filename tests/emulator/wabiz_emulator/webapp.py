@@ -1,0 +1,387 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import json
+import time
+from typing import Any, Callable, Mapping
+
+from wabiz_emulator import accounts, health, settings
+from wabiz_emulator.errors import ApiError, Unauthorized, entry
+from wabiz_emulator.store import State, Store
+
+JSON_TYPE = "application/json"
+TEXT_TYPE = "text/plain"
+SETTINGS = "/v1/settings/application"
+PROVIDERS = f"{SETTINGS}/media/providers"
+WEBHOOK_CA = "/v1/certificates/webhooks/ca"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """One request; `path` without the client's prefix and without the query."""
+
+    method: str
+    path: str
+    authorization: str
+    body: bytes
+
+
+@dataclasses.dataclass
+class Response:
+    """One answer."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = JSON_TYPE
+    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Caller:
+    """Who asks: kind of authorization, user name as far as known, its token."""
+
+    kind: str = "none"
+    user: str | None = None
+    token: accounts.Token | None = None
+
+
+class Webapp:
+    """The HTTP API of one client (reference, sections 1 to 4, 6 and 7), without the sockets."""
+
+    def __init__(self, store: Store, api_key: str | None = None, wacore_hostname: str = "wacore") -> None:
+        self.store = store
+        self._api_key = api_key
+        self._wacore_hostname = wacore_hostname
+        self._routes: dict[tuple[str, str], Callable[[Request, Caller], Response]] = {
+            ("GET", "/"): lambda request, caller: Response(200, b"<html><title>Webapp</title></html>", "text/html"),
+            ("POST", "/v1/users/login"): self._login,
+            ("POST", "/v1/users/logout"): self._logout,
+            ("GET", SETTINGS): self._get_settings,
+            ("PATCH", SETTINGS): self._patch_settings,
+            ("DELETE", SETTINGS): self._delete_settings,
+            ("GET", PROVIDERS): self._get_providers,
+            ("POST", PROVIDERS): self._post_provider,
+            ("GET", "/v1/health"): self._health,
+            ("GET", "/v1/account/shards"): self._get_shards,
+            ("POST", "/v1/account/shards"): self._post_shards,
+            ("GET", "/v1/support"): self._support,
+            ("PUT", "/v1/services/message/gc"): self._collect_messages,
+            ("PUT", "/v1/services/media/gc"): self._collect_media,
+            ("GET", WEBHOOK_CA): self._get_webhook_ca,
+            ("POST", WEBHOOK_CA): self._post_webhook_ca,
+            ("DELETE", WEBHOOK_CA): self._delete_webhook_ca,
+            ("GET", "/v1/certificates/external/ca"): lambda request, caller: Response(404),
+        }
+
+    def answer(self, request: Request, caller: Caller) -> Response:
+        """The answer to one request."""
+        try:
+            route = self._routes.get((request.method, request.path))
+            if route is None and request.method == "DELETE" and request.path.startswith(f"{PROVIDERS}/"):
+                route = self._delete_provider
+            if route is None:
+                raise ApiError(1006, f"No such resource: {request.method} {request.path}")
+            return route(request, caller)
+        except ApiError as error:
+            return self.failure(error.status, error.errors)
+        except Unauthorized as error:
+            return self.unauthorized(str(error))
+
+    def caller(self, authorization: str) -> Caller:
+        """Who sends this Authorization header; for a bearer the user only if the token is valid."""
+        kind, _, credentials = authorization.partition(" ")
+        kind = kind.lower() or "none"
+        if kind == "bearer":
+            state = self.store.read()
+            token = accounts.verify(credentials.strip(), state.token_key)
+            if token and token.mark not in state.revoked and token.user in state.users:
+                return Caller(kind, token.user, token)
+        elif kind == "basic":
+            return Caller(kind, _basic(credentials)[0])
+        elif kind == "apikey":
+            return Caller(kind, None if credentials.strip() != self._api_key else "")
+        return Caller(kind if kind in ("none", "bearer", "basic", "apikey") else "other")
+
+    def failure(self, status: int, errors: list[dict[str, Any]]) -> Response:
+        return self._json({"errors": errors}, status)
+
+    def unauthorized(self, details: str) -> Response:
+        if self.store.read().switches.unauthorized_body == "empty":
+            return Response(401)
+        return self.failure(401, [entry(1005, details)])
+
+    def revoke(self, token: accounts.Token) -> None:
+        """This token is worth nothing from now on; others of the same user stay (reference, section 1)."""
+        now = time.time()
+        with self.store.change() as state:
+            state.revoked = {mark: expires for mark, expires in state.revoked.items() if expires > now}
+            state.revoked[token.mark] = token.expires
+
+    def _login(self, request: Request, caller: Caller) -> Response:
+        state = self._with_accounts()
+        name, password = _basic(request.authorization.partition(" ")[2])
+        account = state.users.get(name)
+        if caller.kind != "basic" or account is None or not account.knows(password):
+            raise Unauthorized("Wrong user name or password")
+        body = _json_object(request.body) if request.body.strip() else {}
+        new_password = body.get("new_password")
+        if new_password is None:
+            if account.owes_change:
+                raise ApiError(1024, "The password has to be changed: send new_password")
+        elif not isinstance(new_password, str) or not accounts.password_is_strong(new_password):
+            raise ApiError(1009, "Parameter 'new_password' does not follow the password rules")
+        else:
+            with self.store.change() as changing:
+                changing.users[name] = accounts.user(new_password, account.role)
+        text, token = accounts.issue(name, state.token_key, state.switches.token_seconds)
+        return self._json({"users": [{"token": text, "expires_after": accounts.expires_after(token)}]})
+
+    def _logout(self, request: Request, caller: Caller) -> Response:
+        self._with_accounts()
+        if caller.token is None:
+            raise Unauthorized("Invalid token")
+        self.revoke(caller.token)
+        return self._json({})
+
+    def _get_settings(self, request: Request, caller: Caller) -> Response:
+        state = self._as_admin(caller)
+        self._require_settings_service()
+        values = settings.reported(state.settings, state.switches)
+        return self._json(values if state.switches.flat_get else {"settings": {"application": values}})
+
+    def _patch_settings(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        self._require_settings_service()
+        body = _json_object(request.body)
+        with self.store.change() as state:
+            state.settings = settings.patched(state.settings, body, state.switches)
+        return self._write_answer()
+
+    def _delete_settings(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        self._require_settings_service()
+        with self.store.change() as state:
+            state.settings = {}
+        return self._write_answer()
+
+    def _get_providers(self, request: Request, caller: Caller) -> Response:
+        state = self._as_admin(caller)
+        self._require_settings_service()
+        return self._json({"settings": {"application": {"media": {"providers": state.providers}}}})
+
+    def _post_provider(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        self._require_settings_service()
+        provider = _provider(_json_body(request.body))
+        with self.store.change() as state:
+            state.providers = [known for known in state.providers if known["name"] != provider["name"]] + [provider]
+        return self._write_answer()
+
+    def _delete_provider(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        self._require_settings_service()
+        name = request.path[len(PROVIDERS) + 1 :]
+        with self.store.change() as state:
+            left = [known for known in state.providers if known["name"] != name]
+            if len(left) == len(state.providers):
+                raise ApiError(1006, f"No media provider {name}")
+            state.providers = left
+        return self._write_answer()
+
+    def _health(self, request: Request, caller: Caller) -> Response:
+        state = self._as_user(caller, api_key=True)
+        records = self._live_nodes()
+        if any(record.clustered for record in records):
+            every = self.store.node_records().values()
+            return self._json({"health": health.cluster_health(every, state.switches, time.time())})
+        return self._json({"health": {"gateway_status": self._single_coreapp(records).gateway_status}})
+
+    def _get_shards(self, request: Request, caller: Caller) -> Response:
+        state = self._as_user(caller)
+        return self._json({"account": {"shards": state.switches.shards}})
+
+    def _post_shards(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        body = _json_object(request.body)
+        if "shards" not in body:
+            raise ApiError(1008, "Parameter 'shards' is missing")
+        if type(body["shards"]) is not int or body["shards"] not in (1, 2, 4, 8, 16, 32):
+            raise ApiError(1009, "Parameter 'shards' has to be one of 1, 2, 4, 8, 16, 32")
+        with self.store.change() as state:
+            state.switches = state.switches.changed({"shards": body["shards"]})
+        return self._json({}, 201)
+
+    def _support(self, request: Request, caller: Caller) -> Response:
+        state = self._as_user(caller)
+        records = self._live_nodes()
+        support = {
+            record.name: {
+                "description": f"v{state.switches.client_version}",
+                "multi_connect": record.clustered,
+                "role": record.role,
+                "shards": state.switches.shards,
+                "socket_conn": "UP" if record.gateway_status == "connected" else "DN",
+            }
+            for record in records
+        }
+        if any(record.clustered for record in records):
+            return self._json({"support": support})
+        return self._json({"support": support[self._single_coreapp(records).name]})
+
+    def _collect_messages(self, request: Request, caller: Caller) -> Response:
+        self._as_user(caller)
+        records = self._live_nodes()
+        processing = {"status": "processing"}
+        if any(record.clustered for record in records):
+            coreapps = {record.name: processing for record in records if record.kind == "coreapp"}
+            return self._json({"services": {"message": {"gc": coreapps}}})
+        self._single_coreapp(records)
+        return self._json({"services": {"message": {"gc": processing}}})
+
+    def _collect_media(self, request: Request, caller: Caller) -> Response:
+        self._as_user(caller)
+        self._require_settings_service()
+        return self._json({"services": {"media": {"gc": {"status": "processing"}}}})
+
+    def _get_webhook_ca(self, request: Request, caller: Caller) -> Response:
+        authority = self._as_admin(caller).webhook_ca
+        return Response(404) if authority is None else Response(200, authority.encode(), TEXT_TYPE)
+
+    def _post_webhook_ca(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        text = request.body.decode("ascii", errors="replace")
+        if "-----BEGIN CERTIFICATE-----" not in text:
+            raise ApiError(1009, "The body has to be a PEM bundle")
+        with self.store.change() as state:
+            state.webhook_ca = text
+        return self._write_answer()
+
+    def _delete_webhook_ca(self, request: Request, caller: Caller) -> Response:
+        self._as_admin(caller)
+        with self.store.change() as state:
+            state.webhook_ca = None
+        return self._write_answer()
+
+    def _with_accounts(self) -> State:
+        state = self.store.read()
+        if not state.switches.login:
+            raise ApiError(1006, "No such resource")
+        return state
+
+    def _as_user(self, caller: Caller, api_key: bool = False) -> State:
+        if caller.token is None and not (api_key and caller.kind == "apikey" and caller.user is not None):
+            raise Unauthorized("Invalid credentials")
+        return self.store.read()
+
+    def _as_admin(self, caller: Caller) -> State:
+        state = self._as_user(caller)
+        if caller.user is None or state.users[caller.user].role != accounts.ADMIN:
+            raise ApiError(1005, "Admin role is required")
+        return state
+
+    def _live_nodes(self) -> list[health.NodeRecord]:
+        """The nodes that the Webapp hears of; outside a cluster it notices at once that a Coreapp does not run."""
+        now = time.time()
+        switches = self.store.read().switches
+        records = [record for record in self.store.node_records().values() if health.alive(record, switches, now)]
+        live = [record for record in records if record.clustered or self.store.reachable(record.name)]
+        if not live:
+            raise self._timed_out(self._wacore_hostname)
+        return live
+
+    def _single_coreapp(self, records: list[health.NodeRecord]) -> health.NodeRecord:
+        coreapps = [record for record in records if record.kind == "coreapp"]
+        if not coreapps:
+            raise self._timed_out(self._wacore_hostname)
+        return max(coreapps, key=lambda record: record.started)
+
+    def _require_settings_service(self) -> None:
+        """Settings go through the primary master, outside a cluster through the Coreapp (reference, section 3)."""
+        records = self._live_nodes()
+        if not any(record.clustered for record in records):
+            self._single_coreapp(records)
+            return
+        masters = [record for record in records if record.kind == "master"]
+        if not masters:
+            raise self._timed_out(self._wacore_hostname)
+        primaries = [record for record in masters if record.role == "primary_master"]
+        if not primaries:
+            raise ApiError(1017, "Request reached a node that is not the primary master")
+        if not any(self.store.reachable(record.name) for record in primaries):
+            raise self._timed_out(primaries[0].hostname)
+
+    def _timed_out(self, hostname: str) -> ApiError:
+        return ApiError(1014, f"Connection timed out. Please check if wacore is running: {hostname}:6252")
+
+    def _write_answer(self) -> Response:
+        kind = self.store.read().switches.write_answer
+        if kind == "meta":
+            return self._json({})
+        return Response(200, {"null": b"null", "object": b"{}", "empty": b""}[kind])
+
+    def _json(self, values: dict[str, Any], status: int = 200) -> Response:
+        meta = self._meta()
+        return Response(status, json.dumps({**values, "meta": meta} if meta is not None else values).encode())
+
+    def _meta(self) -> dict[str, str] | None:
+        switches = self.store.read().switches
+        if switches.meta == "none":
+            return None
+        if switches.meta == "unversioned":
+            return {"api_status": "stable"}
+        versions = {"version": f"v{switches.client_version}", "bare": switches.client_version, "placeholder": "3.0.1"}
+        return {"version": versions[switches.meta], "api_status": "stable"}
+
+
+def _basic(credentials: str) -> tuple[str, str]:
+    try:
+        name, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return "", ""
+    return name, password
+
+
+def _json_body(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        raise ApiError(1025, "The body is not valid JSON") from None
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    values = _json_body(body)
+    if not isinstance(values, dict):
+        raise ApiError(1025, "The body has to be a JSON object")
+    return values
+
+
+def _provider(body: Any) -> dict[str, Any]:
+    """The one provider in a list that the edge takes (reference, section 7)."""
+    if not isinstance(body, list) or len(body) != 1 or not isinstance(body[0], dict):
+        raise ApiError(1009, "The body has to be a list of one provider")
+    provider: dict[str, Any] = body[0]
+    for name in ("name", "type", "config"):
+        if name not in provider:
+            raise ApiError(1008, f"Parameter '{name}' is missing")
+    for name in provider:
+        if name not in ("name", "type", "config"):
+            raise ApiError(1010, f"Parameter '{name}' is not required")
+    if not isinstance(provider["name"], str) or not provider["name"]:
+        raise ApiError(1009, "Parameter 'name' has to be a string")
+    if provider["type"] != "www":
+        raise ApiError(1009, "Parameter 'type' has to be www")
+    config = provider["config"]
+    basic = config.get("basic") if isinstance(config, dict) else None
+    if isinstance(basic, dict) and set(config) == {"basic"}:
+        valid = set(basic) == {"username", "password"} and all(isinstance(text, str) for text in basic.values())
+    else:
+        valid = isinstance(config, dict) and set(config) == {"bearer"} and isinstance(config["bearer"], str)
+    if not valid:
+        raise ApiError(1009, "Parameter 'config' has to hold basic (username, password) or bearer")
+    return provider
