@@ -1,0 +1,41 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Each target sets up what it needs below .cache and runs it. STEPS of one kind can be run by name, and pytest
+# takes further arguments:  make unit ARGS="-k plan"
+PYTHON ?= python3
+ARGS ?=
+
+SETUP = $(PYTHON) tests/setup
+GROUPS = unit integration containers molecule sanity lint build
+
+.DEFAULT_GOAL := help
+.PHONY: help test demo bench docs format clean python $(GROUPS)
+
+help:  ## show this list
+	@sed -n 's/^\([a-z$$()A-Z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sed 's/$$(GROUPS)/$(GROUPS)/' | expand -t 12
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
+
+test: python  ## every test and check, with a summary at the end
+	@$(SETUP) run --pytest="$(ARGS)"
+
+$(GROUPS): python  ## one group of steps of `make test`
+	@$(SETUP) run --pytest="$(ARGS)" $@
+
+demo: python  ## the main job on local emulated clients, without a container engine
+	@$(SETUP) exec tests/demo/demo.py $(ARGS)
+
+bench: python  ## the measurements
+	@$(SETUP) exec tests/bench/bench.py $(ARGS)
+
+docs: python  ## the reference documentation, in .cache/docs
+	@$(SETUP) docs
+
+format: python  ## bring the Python files into their form
+	@$(SETUP) format
+
+clean:  ## remove all that these targets made, and stop the engine that they started
+	@$(SETUP) clean

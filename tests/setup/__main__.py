@@ -1,0 +1,133 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Command line of the set-up: `python3 tests/setup --help`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+
+from dependencies import ensure_dependencies
+from engine import Engine, stop_engine
+from locations import CACHE, LOGS, ROOT
+from progress import SetupFailed, fail, say
+from reference_docs import build_reference
+from runner import run_steps, summarize
+from steps import all_steps, engine_or_fault, environments_of, needs_engine
+from trees import link_collection
+from venvs import DOCS, LINT, Environment, core_version, ensure_environment, newest_core
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code."""
+    parser = argparse.ArgumentParser(prog="tests/setup", description="Sets up what a command needs, then runs it.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run test steps and sum up")
+    run.add_argument("steps", nargs="*", metavar="STEP", help="a step or a group of steps; all when left out")
+    run.add_argument("--pytest", default="", metavar="ARGUMENTS", help="further arguments for pytest, in one word")
+    commands.add_parser("list", help="list steps and groups")
+    script = commands.add_parser("exec", help="run a Python script on the newest ansible-core that is possible here")
+    script.add_argument("script", help="path from the root of the repository")
+    script.add_argument("arguments", nargs=argparse.REMAINDER)
+    commands.add_parser("docs", help="build the reference documentation")
+    commands.add_parser("format", help="bring the Python files into their form")
+    commands.add_parser("clean", help="remove all that the set-up made")
+    options = parser.parse_args(arguments)
+    try:
+        match options.command:
+            case "run":
+                return run_tests(options.steps, tuple(options.pytest.split()))
+            case "list":
+                return list_steps()
+            case "exec":
+                return execute([options.script, *options.arguments])
+            case "docs":
+                return build_docs()
+            case "format":
+                return format_code()
+            case _:
+                return clean()
+    except SetupFailed as error:
+        return fail(error)
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_tests(names: Sequence[str], pytest_arguments: tuple[str, ...]) -> int:
+    """Set up and run the named steps and groups, or all."""
+    started = time.monotonic()
+    steps = all_steps(pytest_arguments)
+    unknown = set(names) - {step.name for step in steps} - {step.group for step in steps}
+    if unknown:
+        raise SetupFailed(f"no such step: {', '.join(sorted(unknown))}; `list` shows them")
+    if names:
+        steps = [step for step in steps if step.name in names or step.group in names]
+    prepare(dict.fromkeys(environment for step in steps for environment in environments_of(step)))
+    if any(needs_engine(step) for step in steps):
+        found = engine_or_fault()
+        say(f"  engine: {found}" if isinstance(found, Engine) else f"  containers: NOT READY, {found}")
+    say(f"set-up done after {time.monotonic() - started:.1f} s")
+    outcomes = run_steps(steps)
+    return 0 if summarize(outcomes, time.monotonic() - started) else 1
+
+
+def prepare(environments: Iterable[Environment]) -> None:
+    """Make the environments, the dependencies and the collection tree ready; say what is not possible here."""
+    say("set-up")
+    link_collection()
+    ready = [environment for environment in environments if ensure_environment(environment)]
+    for environment in environments:
+        if environment in ready:
+            say(f"  {environment.name}: {core_version(environment)}")
+        else:
+            say(f"  {environment.name}: NOT RUN, no Python {' or '.join(environment.pythons)} on this machine")
+    if ready:
+        ensure_dependencies(ready[-1])
+
+
+def execute(command: Sequence[str]) -> int:
+    """Run a Python script of the repository in the environment of the newest ansible-core."""
+    environment = newest_core()
+    prepare([environment])
+    return subprocess.run([environment.python, *command], cwd=ROOT, env=environment.variables(), check=False).returncode
+
+
+def list_steps() -> int:
+    """Print the steps by group."""
+    for step in all_steps():
+        print(f"{step.group:<12} {step.name}")
+    return 0
+
+
+def build_docs() -> int:
+    """Build the reference documentation with antsibull-docs and Sphinx."""
+    prepare([DOCS])
+    build_reference(DOCS)
+    return 0
+
+
+def format_code() -> int:
+    """Let ruff mend and format the Python files."""
+    prepare([LINT])
+    ruff = LINT.directory / "bin" / "ruff"
+    subprocess.run([ruff, "check", "--fix", "--quiet", "."], cwd=ROOT, check=False)
+    return subprocess.run([ruff, "format", "."], cwd=ROOT, check=False).returncode
+
+
+def clean() -> int:
+    """Stop the engine if the set-up started it, and remove the cache."""
+    stop_engine()
+    shutil.rmtree(CACHE, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o022)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    sys.exit(main())

@@ -1,0 +1,269 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of `make test`: what each checks, and with which environment."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from engine import Engine, EngineMissing, engine_required, ensure_engine
+from images import ensure_images
+from locations import CACHE, COLLECTION_PATH, COLLECTIONS, ROOT
+from progress import SetupFailed
+from pythons import find_python
+from runner import Session, Step, StepFailed, StepSkipped
+from trees import copy_collection
+from venvs import CORES, LINT, Environment
+
+PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
+SANITY_CORES = ("core-2.16", "core-newest")
+# The oldest Python of a managed host; what has to run there is compiled and imported with it.
+OLDEST_PYTHON = "3.9"
+# What the tarball may hold; all else of the repository is for those who develop it.
+SHIPPED = {"meta", "plugins", "roles", "playbooks", "docs", "changelogs", "extensions", "tests"}
+SHIPPED_FILES = {"FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "CHANGELOG.rst", "LICENSE"}
+
+
+def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
+    """Return every step, in the order of the summary; `pytest_arguments` go to each run of pytest."""
+    steps = [
+        Step("ruff", "lint", "code", _ruff),
+        Step("mypy", "lint", "code", _mypy),
+        Step("yamllint", "lint", "code", _yamllint),
+        Step("changelog", "lint", "code", _changelog),
+        Step("ansible-lint", "lint", "code", _ansible_lint),
+        Step("ansible-doc", "lint", "code", _ansible_doc),
+        Step("build", "build", "code", _build),
+    ]
+    steps += [
+        Step(f"sanity-{environment.name}", "sanity", "code", functools.partial(_sanity, environment))
+        for environment in CORES
+        if environment.name in SANITY_CORES
+    ]
+    steps.append(Step(f"sanity-python-{OLDEST_PYTHON}", "sanity", "code", _sanity_oldest_python))
+    for environment in CORES:
+        action = functools.partial(_unit, environment, pytest_arguments)
+        steps.append(Step(f"unit-{environment.name}", "unit", "behaviour", action))
+    for environment in CORES:
+        action = functools.partial(_integration, environment, pytest_arguments)
+        steps.append(Step(f"integration-{environment.name}", "integration", "behaviour", action))
+    steps += [
+        Step("molecule", "molecule", "behaviour", _molecule),
+        Step("molecule-containers", "molecule", "behaviour", _molecule_containers),
+        Step("containers", "containers", "behaviour", functools.partial(_containers, pytest_arguments)),
+    ]
+    return steps
+
+
+def environments_of(step: Step) -> tuple[Environment, ...]:
+    """Return the environments that a step uses."""
+    named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
+    if step.name in ("containers", f"sanity-python-{OLDEST_PYTHON}"):
+        return (CORES[-1],)
+    return named or (LINT,)
+
+
+def needs_engine(step: Step) -> bool:
+    """Return whether a step starts containers."""
+    return step.name.endswith("containers")
+
+
+def _ready(environment: Environment) -> dict[str, str]:
+    if not environment.python.exists():
+        raise StepSkipped(f"no Python {' or '.join(environment.pythons)} on this machine")
+    return environment.variables()
+
+
+@functools.cache
+def engine_or_fault() -> Engine | Exception:
+    """Return the engine with all images built, or why there is none; found out once."""
+    try:
+        engine = ensure_engine()
+        ensure_images(engine)
+    except (EngineMissing, SetupFailed) as fault:
+        return fault
+    return engine
+
+
+def _ready_engine() -> dict[str, str]:
+    found = engine_or_fault()
+    if isinstance(found, Engine):
+        return found.variables()
+    if isinstance(found, EngineMissing) and not engine_required():
+        raise StepSkipped(f"no container engine: {found}")
+    raise StepFailed(str(found))
+
+
+def _ruff(session: Session) -> None:
+    env = _ready(LINT)
+    session.run(["ruff", "check", "."], env=env)
+    session.run(["ruff", "format", "--check", "."], env=env)
+
+
+def _mypy(session: Session) -> None:
+    env = _ready(LINT)
+    name = ".".join(COLLECTION_PATH.parts) + ".plugins"
+    session.run(["mypy", "-p", name], env=env | {"MYPYPATH": str(COLLECTIONS)})
+    session.run(["mypy", "-p", "wabiz_emulator"], env=env | {"MYPYPATH": str(ROOT / "tests" / "emulator")})
+    setup = ROOT / "tests" / "setup"
+    session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
+
+
+def _yamllint(session: Session) -> None:
+    session.run(["yamllint", "--strict", "."], env=_ready(LINT))
+
+
+def _changelog(session: Session) -> None:
+    session.run(["antsibull-changelog", "lint"], env=_ready(LINT))
+
+
+def _ansible_lint(session: Session) -> None:
+    env = _ready(LINT)
+    copy = copy_collection(session.name)
+    session.run(["ansible-lint", "--profile", "production", "--offline", "--strict"], env=env, cwd=copy)
+
+
+def _ansible_doc(session: Session) -> None:
+    env = _ready(LINT)
+    modules = [path.stem for path in sorted((ROOT / "plugins" / "modules").glob("*.py")) if path.stem != "__init__"]
+    roles = [path.parents[1].name for path in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))]
+    if not modules:
+        raise StepFailed("no module found")
+    prefix = ".".join(COLLECTION_PATH.parts[1:])
+    session.run(["ansible-doc", *(f"{prefix}.{name}" for name in modules)], env=env)
+    if roles:
+        session.run(["ansible-doc", "--type", "role", *(f"{prefix}.{name}" for name in roles)], env=env)
+    broken = [line for line in session.log.read_text().splitlines() if re.match(r"\[(WARNING|ERROR)\]|ERROR!", line)]
+    if broken:
+        raise StepFailed(broken[0])
+
+
+def _build(session: Session) -> None:
+    """Build the tarball, look into it, install it into an empty place, and use what was installed."""
+    env = _ready(LINT)
+    copy = copy_collection(session.name)
+    place = copy.parents[2] / "artifact"
+    session.run(["ansible-galaxy", "collection", "build", "--output-path", place, copy], env=env)
+    (artifact,) = place.glob("*.tar.gz")
+    _check_contents(artifact)
+    installed = place / "installed"
+    install = [
+        "ansible-galaxy",
+        "collection",
+        "install",
+        "--no-deps",
+        "--offline",
+        "--collections-path",
+        str(installed),
+    ]
+    session.run([*install, artifact], env=env)
+    _smoke(session, env | {"ANSIBLE_COLLECTIONS_PATH": f"{installed}:{COLLECTIONS}"})
+    session.run(["python", "-m", "galaxy_importer.main", artifact], env=env | _importer_settings(place), cwd=place)
+
+
+def _check_contents(artifact: Path) -> None:
+    with tarfile.open(artifact) as archive:
+        names = archive.getnames()
+    strange = sorted(name for name in names if name.split("/")[0] not in SHIPPED | SHIPPED_FILES)
+    if strange:
+        raise StepFailed(f"the tarball holds {', '.join(strange[:5])}; see build_ignore in galaxy.yml")
+
+
+def _smoke(session: Session, env: Mapping[str, str]) -> None:
+    """Call each module of the installed collection without its required options: it must answer in one clear line."""
+    for path in sorted((ROOT / "plugins" / "modules").glob("wa_*.py")):
+        name = ".".join([*COLLECTION_PATH.parts[1:], path.stem])
+        if session.attempt(["ansible", "localhost", "--one-line", "--module-name", name], env=env) == 0:
+            raise StepFailed(f"{name} without options succeeded")
+        answers = re.findall(r"localhost \| FAILED! => (\{.*\})", session.log.read_text())
+        if not answers or not json.loads(answers[-1]).get("msg") or "Traceback" in answers[-1]:
+            raise StepFailed(f"{name} without options gave no clear message")
+
+
+def _importer_settings(place: Path) -> dict[str, str]:
+    settings = place / "galaxy-importer.cfg"
+    settings.write_text(
+        "[galaxy-importer]\n"
+        "RUN_ANSIBLE_DOC = True\nRUN_ANSIBLE_LINT = True\nANSIBLE_LINT_SERIALIZE = False\n"
+        "RUN_ANSIBLE_TEST = False\nRUN_FLAKE8 = False\nCHECK_REQUIRED_TAGS = True\nCHECK_CHANGELOG = True\n"
+    )
+    return {"GALAXY_IMPORTER_CONFIG": str(settings), "ANSIBLE_LINT_OFFLINE": "1"}
+
+
+def _sanity(environment: Environment, session: Session) -> None:
+    _ansible_test(session, _ready(environment), "--python", environment.python_version())
+
+
+def _sanity_oldest_python(session: Session) -> None:
+    python = find_python(OLDEST_PYTHON)
+    if python is None:
+        raise StepSkipped(f"no Python {OLDEST_PYTHON} on this machine")
+    env = _ready(CORES[-1])
+    path = f"{env['PATH']}{os.pathsep}{python.parent}"
+    _ansible_test(session, env | {"PATH": path}, "--python", OLDEST_PYTHON, "--test", "compile", "--test", "import")
+
+
+def _ansible_test(session: Session, env: Mapping[str, str], *arguments: str) -> None:
+    copy = copy_collection(session.name)
+    command = ["ansible-test", "sanity", "--venv", "--color", "no", *arguments]
+    for _attempt in range(3):
+        if session.attempt(command, env=env, cwd=copy) == 0:
+            if "All targets skipped" in session.log.read_text():
+                raise StepFailed("ansible-test found nothing to check")
+            return
+        wanted = re.search(r"manually downloaded and saved to: (\S+)", session.log.read_text())
+        if wanted is None or Path(wanted[1]).exists():
+            break
+        _replace_pip_bootstrap(Path(wanted[1]))
+    raise StepFailed("ansible-test sanity found faults")
+
+
+def _replace_pip_bootstrap(path: Path) -> None:
+    """Write what ansible-test could not download: a script that brings the pip version that it is called with."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # ensurepip in this very process would switch off the configuration of pip for what follows.
+    path.write_text(
+        "import subprocess, sys\n"
+        "subprocess.check_call([sys.executable, '-m', 'ensurepip'])\n"
+        "packages = [word for word in sys.argv[1:] if word not in ('--no-setuptools', '--no-wheel')]\n"
+        "sys.exit(subprocess.call([sys.executable, '-m', 'pip', 'install', *packages]))\n"
+    )
+
+
+def _unit(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
+    env = _ready(environment)
+    session.run([environment.python, *PYTEST, "--hypothesis-profile=ci", "tests/unit", *arguments], env=env)
+
+
+def _integration(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
+    env = _ready(environment)
+    session.run([environment.python, *PYTEST, "-m", "not containers", "tests/integration", *arguments], env=env)
+
+
+def _containers(arguments: tuple[str, ...], session: Session) -> None:
+    environment = CORES[-1]
+    env = _ready(environment) | _ready_engine()
+    session.run([environment.python, *PYTEST, "-m", "containers", "tests/integration", *arguments], env=env)
+
+
+def _molecule(session: Session) -> None:
+    _run_molecule(session, _ready(LINT), "local_processes")
+
+
+def _molecule_containers(session: Session) -> None:
+    _run_molecule(session, _ready(LINT) | _ready_engine(), "single_client_containers")
+
+
+def _run_molecule(session: Session, env: Mapping[str, str], scenario: str) -> None:
+    place = CACHE / "molecule" / scenario
+    shutil.rmtree(place, ignore_errors=True)
+    private = {"MOLECULE_EPHEMERAL_DIRECTORY": str(place), "ANSIBLE_FORCE_COLOR": "0"}
+    session.run(["molecule", "test", "--scenario-name", scenario], env={**env, **private})
