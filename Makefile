@@ -29,7 +29,7 @@ demo: python  ## the main job on local emulated clients, without a container eng
 	@$(SETUP) exec tests/demo/demo.py $(ARGS)
 
 bench: python  ## the measurements
-	@$(SETUP) exec tests/bench/bench.py $(ARGS)
+	@$(SETUP) exec --bench tests/bench/bench.py $(ARGS)
 
 docs: python  ## the reference documentation, in .cache/docs
 	@$(SETUP) docs

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Sequence
 
 from dependencies import ensure_dependencies
 from engine import Engine, stop_engine
-from locations import CACHE, LOGS, ROOT
+from locations import CACHE, EMULATOR, LOGS, ROOT
 from progress import SetupFailed, fail, say
 from reference_docs import build_reference
 from runner import run_steps, summarize
 from steps import all_steps, engine_or_fault, environments_of, needs_engine
 from trees import link_collection
-from venvs import DOCS, LINT, Environment, core_version, ensure_environment, newest_core
+from venvs import BENCH, DOCS, LINT, Environment, core_version, ensure_environment, newest_core
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--pytest", default="", metavar="ARGUMENTS", help="further arguments for pytest, in one word")
     commands.add_parser("list", help="list steps and groups")
     script = commands.add_parser("exec", help="run a Python script on the newest ansible-core that is possible here")
+    script.add_argument("--bench", action="store_true", help="in the environment of the measurements")
     script.add_argument("script", help="path from the root of the repository")
     script.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("docs", help="build the reference documentation")
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "list":
                 return list_steps()
             case "exec":
-                return execute([options.script, *options.arguments])
+                return execute(BENCH if options.bench else newest_core(), [options.script, *options.arguments])
             case "docs":
                 return build_docs()
             case "format":
@@ -91,11 +92,11 @@ def prepare(environments: Iterable[Environment]) -> None:
         ensure_dependencies(ready[-1])
 
 
-def execute(command: Sequence[str]) -> int:
-    """Run a Python script of the repository in the environment of the newest ansible-core."""
-    environment = newest_core()
+def execute(environment: Environment, command: Sequence[str]) -> int:
+    """Run a Python script of the repository, which may import the emulator."""
     prepare([environment])
-    return subprocess.run([environment.python, *command], cwd=ROOT, env=environment.variables(), check=False).returncode
+    variables = environment.variables() | {"PYTHONPATH": str(EMULATOR)}
+    return subprocess.run([environment.python, *command], cwd=ROOT, env=variables, check=False).returncode
 
 
 def list_steps() -> int:
