@@ -185,6 +185,8 @@ def _reset(incoming: HTTPServerRequest) -> None:
     assert isinstance(incoming.connection, HTTP1Connection)
     stream = incoming.connection.detach()
     assert isinstance(stream, IOStream)
+    if stream.closed():
+        raise StreamClosedError
     stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     stream.close()
 

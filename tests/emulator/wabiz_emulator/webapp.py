@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import json
 import time
@@ -342,7 +341,7 @@ class Webapp:
 def _basic(credentials: str) -> tuple[str, str]:
     try:
         name, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return "", ""
     return name, password
 
