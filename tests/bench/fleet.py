@@ -51,8 +51,14 @@ class Fleet:
                     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
                     "api_url": self._url + "/{{ inventory_hostname }}",
                     "ca_path": str(self._ca_path),
-                    "state_dir": str(self._place / "state" / "{{ inventory_hostname }}"),
                     "wanted": WANTED,
+                    "wa_settings_api_url": "{{ api_url }}",
+                    "wa_settings_token": "{{ token }}",
+                    "wa_settings_ca_path": "{{ ca_path }}",
+                    "wa_settings_values": "{{ wanted }}",
+                    # The record of owed restarts on the container host; here each host is the controller itself.
+                    "wa_settings_state_dir": str(self._place / "state"),
+                    "wa_settings_restart_backend": "command",
                 },
             }
         })  # fmt: skip

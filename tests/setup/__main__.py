@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dependencies import ensure_dependencies
 from engine import Engine, stop_engine
 from locations import CACHE, EMULATOR, LOGS, ROOT
-from progress import SetupFailed, fail, say
+from progress import SetupFailed, fail, say, stop_running
 from reference_docs import build_reference
 from runner import run_steps, summarize
 from steps import all_steps, engine_or_fault, environments_of, needs_engine
@@ -58,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(error)
     except KeyboardInterrupt:
         return 130
+    finally:
+        stop_running()
 
 
 def run_tests(names: Sequence[str], pytest_arguments: tuple[str, ...]) -> int:
@@ -130,5 +133,6 @@ def clean() -> int:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     LOGS.mkdir(parents=True, exist_ok=True)
     sys.exit(main())

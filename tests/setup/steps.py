@@ -25,6 +25,8 @@ from venvs import CORES, LINT, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
+# ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
+CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
 OLDEST_PYTHON = "3.9"
 # What the tarball may hold; all else of the repository is for those who develop it.
@@ -213,7 +215,8 @@ def _sanity_oldest_python(session: Session) -> None:
 
 def _ansible_test(session: Session, env: Mapping[str, str], *arguments: str) -> None:
     copy = copy_collection(session.name)
-    command = ["ansible-test", "sanity", "--venv", "--color", "no", *arguments]
+    shipped = [f"{folder}/" for folder in CHECKED_FOLDERS if (copy / folder).is_dir()]
+    command = ["ansible-test", "sanity", "--venv", "--color", "no", *arguments, *shipped]
     for _attempt in range(3):
         if session.attempt(command, env=env, cwd=copy) == 0:
             if "All targets skipped" in session.log.read_text():
