@@ -75,7 +75,7 @@ def measure(command: Sequence[str | Path], env: Mapping[str, str], log: Path, ti
         raise CommandFailed(f"{words}: {reason}\n{log.read_text(errors='replace')[-LOG_TAIL_CHARACTERS:]}")
     # Until it starts another program, a new process counts the memory of the one that it comes from.
     own_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    largest_kib = usage.ru_maxrss if usage.ru_maxrss > own_kib else main_kib[0]
+    largest_kib = max(main_kib[0], usage.ru_maxrss if usage.ru_maxrss > own_kib else 0)
     return Cost(seconds, usage.ru_utime + usage.ru_stime, main_kib[0] / 1024, largest_kib / 1024)
 
 

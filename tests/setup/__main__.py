@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from dependencies import ensure_dependencies
 from engine import Engine, stop_engine
@@ -95,11 +96,15 @@ def prepare(environments: Iterable[Environment]) -> None:
         ensure_dependencies(ready[-1])
 
 
-def execute(environment: Environment, command: Sequence[str]) -> int:
-    """Run a Python script of the repository, which may import the emulator."""
+def execute(environment: Environment, command: Sequence[str]) -> NoReturn:
+    """Become a Python script of the repository, which may import the emulator.
+
+    Not a process of its own below this one: it has things to clean up when it is told to stop.
+    """
     prepare([environment])
+    os.chdir(ROOT)
     variables = environment.variables() | {"PYTHONPATH": str(EMULATOR)}
-    return subprocess.run([environment.python, *command], cwd=ROOT, env=variables, check=False).returncode
+    os.execve(environment.python, [str(environment.python), *command], variables)
 
 
 def list_steps() -> int:
