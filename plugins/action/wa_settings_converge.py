@@ -7,26 +7,33 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import API, application_settings
+from ansible.errors import AnsibleActionFail
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
-_SETTINGS = (*API, "settings", "extra_settings", "state")
+_SETTINGS = application_settings()
+_REQUIRED = ("cluster", "api_delegate", "restart", "backend", "state_dir")
 _CONTROLLER = ("localhost", "127.0.0.1", "::1")
 
 
 class ActionModule(DirectAction):
     """The one task of a converged host. What it costs is paid by every host of a fleet, so it does no more than it must."""
 
+    direct = DirectFlow(_SETTINGS, partial(flow, hold_restart_bound=True))
+
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         task_vars = task_vars or {}
         # Not DirectAction's own: there is no module behind this action.
         result: dict[str, Any] = super(DirectAction, self).run(tmp, task_vars)
         args = self._task.args
+        missing = [name for name in _REQUIRED if name not in args]
+        if missing:
+            raise AnsibleActionFail(f"missing required arguments: {', '.join(missing)}")
         single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
         leader = own if single else Claim(args["cluster"], "settings", task_vars).leader()
         result.update(changed=False, leads=leader == own, leader=leader, pending=False, held=False, owed=False, undecided=False)
@@ -58,13 +65,7 @@ class ActionModule(DirectAction):
         """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
         run = Run(check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
         params = {name: value for name, value in self._task.args.items() if name in _SETTINGS}
-        result = run_here(
-            "wabiz.onprem.wa_application_settings",
-            application_settings(),
-            partial(flow, hold_restart_bound=True),
-            params,
-            run,
-        )
+        result = run_here("wabiz.onprem.wa_application_settings", self.direct, params, run)
         if result.get("held"):
             result["changed"] = False
             result.pop("diff", None)

@@ -24,7 +24,7 @@ _DEFAULT = "{{ inventory_hostname }}"
 
 def is_single(task_vars: Mapping[str, Any]) -> bool:
     """Whether the host says nothing about a cluster. Needs no look at other hosts, so it is cheap on a large fleet."""
-    return bool(task_vars[VARIABLE] == _DEFAULT)
+    return bool(task_vars.get(VARIABLE, _DEFAULT) == _DEFAULT)
 
 
 def members(cluster: str, task_vars: Mapping[str, Any], templar: Any) -> list[str]:
