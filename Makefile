@@ -8,7 +8,7 @@ PYTHON ?= python3
 ARGS ?=
 
 SETUP = $(PYTHON) tests/setup
-GROUPS = unit integration containers molecule sanity lint build
+GROUPS = unit integration smoke containers molecule sanity lint build
 
 .DEFAULT_GOAL := help
 .PHONY: help test demo bench docs format clean python $(GROUPS)

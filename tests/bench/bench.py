@@ -9,7 +9,6 @@ import argparse
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import sys
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="three clients, one round: does the bench itself work?")
     parser.add_argument("--minutes", type=float, default=75, help="no new round after this time (default: %(default)s)")
     parser.add_argument("--only", default="", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="measure nothing, report on figures of a former run")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former run")
     options = parser.parse_args(arguments)
     names = options.only.split(",") if options.only else list(SUBJECTS)
     if unknown := set(names) - set(SUBJECTS):
@@ -65,25 +64,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def take(plan: Sequence[Block], names: Sequence[str], limit: float) -> Run:
-    """Measure in rounds, each cell once in a round, so that noise hits all alike; no new round after `limit` seconds."""
+    """Measure in rounds, each cell once in each, so that noise hits all alike; no new round after `limit` seconds."""
     started = time.monotonic()
     samples: list[Sample] = []
     load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="wabiz-bench-") as directory:
-        with running_fleet(Path(directory), max(block.clients for block in plan)) as fleet:
-            rounds = max(block.rounds for block in plan)
-            for number in range(rounds):
-                cells = [cell for cell in round_of(plan, number) if cell.subject in names]
-                seconds = _expected_seconds(cells, samples)
-                elapsed = time.monotonic() - started
-                if samples and elapsed + seconds > limit:
-                    print(f"round {number + 1} would not be done within the time; ending here", flush=True)
-                    break
-                expectation = f", about {seconds / 60:.0f} minutes" if samples else ""
-                print(f"round {number + 1} of {rounds}: {len(cells)} measurements{expectation}", flush=True)
-                for position, cell in enumerate(cells, 1):
-                    samples.append(take_one(fleet, cell, number, Path(directory)))
-                    _show_progress(samples[-1], position, len(cells), time.monotonic() - started)
+    with (
+        tempfile.TemporaryDirectory(prefix="wabiz-bench-") as directory,
+        running_fleet(Path(directory), max(block.clients for block in plan)) as fleet,
+    ):
+        rounds = max(block.rounds for block in plan)
+        for number in range(rounds):
+            cells = [cell for cell in round_of(plan, number) if cell.subject in names]
+            seconds = _expected_seconds(cells, samples)
+            elapsed = time.monotonic() - started
+            if samples and elapsed + seconds > limit:
+                print(f"round {number + 1} would not be done within the time; ending here", flush=True)
+                break
+            expectation = f", about {seconds / 60:.0f} minutes" if samples else ""
+            print(f"round {number + 1} of {rounds}: {len(cells)} measurements{expectation}", flush=True)
+            for position, cell in enumerate(cells, 1):
+                samples.append(take_one(fleet, cell, number, Path(directory)))
+                _show_progress(samples[-1], position, len(cells), time.monotonic() - started)
     return Run(samples=samples, about=_about(load))
 
 

@@ -64,7 +64,7 @@ class Fleet:
         })  # fmt: skip
 
     def bring_into(self, state: str) -> None:
-        """Make every client hold the wanted settings (`converged`) or the defaults (`changing`); forget all requests."""
+        """Give every client the wanted settings (`converged`) or the defaults (`changing`), and forget all requests."""
         self._control.store(WANTED if state == "converged" else {})
         self._control.clear_requests()
 

@@ -67,7 +67,7 @@ def _draw_growth(axes: Axes, run: Run, sizes: list[int], forks: int) -> None:
         points = [(size, Cell(size, forks, "converged", name)) for size in sizes]
         measured = [(size, run.median(cell)) for size, cell in points if cell in run.cells()]
         if measured:
-            axes.plot(*zip(*measured), color=colour, marker=marker, label=_plain(SUBJECTS[name].title))
+            axes.plot(*zip(*measured, strict=True), color=colour, marker=marker, label=_plain(SUBJECTS[name].title))
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("clients")

@@ -123,7 +123,7 @@ def targets(run: Run) -> list[Target]:
     for subject in ("token", "password"):
         large, small = (run.added_milliseconds(cell(subject, clients)) for clients in (1000, 100))
         growth = large / small if large is not None and small is not None and small > 0 else None
-        result.append(Target(f"{subject}: cost for a client beyond `debug`, at 1,000 clients by that at 100", growth, 1.1))
+        result.append(Target(f"{subject}: cost of a client beyond `debug`, at 1,000 by that at 100", growth, 1.1))
     return result
 
 

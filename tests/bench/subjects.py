@@ -77,7 +77,9 @@ SUBJECTS = {
         ),
         Subject("role", "role `wa_settings`, token", _play("role"), "token", READ),
         Subject("apply", "playbook `apply`, token", ("ansible-playbook", "wabiz.onprem.apply"), "token", READ),
-        Subject("ad-hoc-debug", "ad hoc: `debug`", ("ansible", "clients", "-m", "ansible.builtin.debug"), "", Counter()),
+        Subject(
+            "ad-hoc-debug", "ad hoc: `debug`", ("ansible", "clients", "-m", "ansible.builtin.debug"), "", Counter()
+        ),
         Subject(
             "ad-hoc",
             "ad hoc: ours, token",

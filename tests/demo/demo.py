@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from wabiz_emulator.control import Control
 
 HERE = Path(__file__).resolve().parent
@@ -74,7 +75,7 @@ def main() -> int:
 
 
 def show(place: Path) -> None:
-    """Run the demo with everything that it makes in `place`; raise DemoFailed where it does not come out as it should."""
+    """Run the demo, all that it makes in `place`; raise DemoFailed where it does not come out as it should."""
     password = f"Aa1!{secrets.token_urlsafe(12)}"
     title("Three WhatsApp Business clients")
     tell("Emulated, on this machine, over HTTPS with a certificate authority of their own. Each has a Webapp that "
@@ -83,6 +84,7 @@ def show(place: Path) -> None:
         wanted = yaml.safe_load(PLAYBOOK.read_text())[0]["roles"][0]["vars"]["wa_settings_values"]
         prepare_spared(next(client for client in clients if client.name == SPARED), wanted)
         inventory = write_inventory(place, clients, ca_path)
+        print()
         for client in clients:
             remark = "restart-bound settings set before" if client.name == SPARED else "as installed"
             print(f"  {client.name}  {client.url}  ({remark})")
@@ -92,7 +94,8 @@ def show(place: Path) -> None:
         before = {client.name: client.running() for client in clients}
         starts = {client.name: client.starts() for client in clients}
         title("First run: ansible-playbook --diff playbook.yml")
-        tell("Writes what differs, and restarts those Coreapps, and only those, that have to start anew to take it over.")
+        tell("Writes what differs, and restarts those Coreapps, and only those, that have to start anew to take it "
+             "over. Of Ansible's output you see what changes something.")  # fmt: skip
         changed = play(place, inventory, password)
         if not all(changed.values()):
             raise DemoFailed("the first run did not change every client")
@@ -108,6 +111,7 @@ def show(place: Path) -> None:
         for client in clients:
             client.control.clear_requests()
         changed = play(place, inventory, password)
+        print()
         prove_untouched(clients, changed, starts)
 
 
@@ -125,10 +129,10 @@ def running_clients(place: Path, password: str) -> Iterator[tuple[list[Client], 
     )
     try:
         assert process.stdout is not None
-        ready = process.stdout.readline().split()
+        ready = process.stdout.readline().split(maxsplit=1)
         if ready[:1] != ["ready"]:
             raise DemoFailed("the emulated clients did not start")
-        fleet = json.loads(Path(ready[1]).read_text())
+        fleet = json.loads(Path(ready[1].strip()).read_text())
         yield [Client(description, fleet["ca_path"]) for description in fleet["clients"]], fleet["ca_path"]
     finally:
         # A second Ctrl-C must not keep the first from cleaning up.
@@ -139,8 +143,8 @@ def running_clients(place: Path, password: str) -> Iterator[tuple[list[Client], 
 
 def prepare_spared(client: Client, wanted: Mapping[str, Any]) -> None:
     """Give a client the restart-bound values beforehand, its Coreapp included."""
-    client.control.store({"log_level": wanted["log_level"],
-                          "webhooks": {"max_concurrent_requests": wanted["webhooks"]["max_concurrent_requests"]}})  # fmt: skip
+    webhooks = {"max_concurrent_requests": wanted["webhooks"]["max_concurrent_requests"]}
+    client.control.store({"log_level": wanted["log_level"], "webhooks": webhooks})
     subprocess.run([*restart_command(client), "wacore"], check=True, stdout=subprocess.DEVNULL)
 
 
@@ -176,8 +180,9 @@ def write_inventory(place: Path, clients: list[Client], ca_path: str) -> Path:
 
 
 def play(place: Path, inventory: Path, password: str) -> dict[str, int]:
-    """Run the playbook, show its output, and return how much it changed on each client."""
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "--diff", "--inventory", str(inventory), str(PLAYBOOK)]
+    """Run the playbook, show what its tasks say, and return how much it changed on each client."""
+    program = Path(sys.executable).parent / "ansible-playbook"
+    command = [str(program), "--diff", "--inventory", str(inventory), str(PLAYBOOK)]
     variables = os.environ | {
         "ANSIBLE_CONFIG": str(HERE / "ansible.cfg"),
         "ANSIBLE_FORCE_COLOR": str(sys.stdout.isatty()),
@@ -192,9 +197,19 @@ def play(place: Path, inventory: Path, password: str) -> dict[str, int]:
         command, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout is not None
+        # Held back until something follows: a task that says nothing is not shown.
+        heading = ""
         for line in process.stdout:
-            print(f"  | {line}", end="", flush=True)
-            output.append(COLOURS.sub("", line))
+            text = COLOURS.sub("", line)
+            output.append(text)
+            if text.startswith(("PLAY ", "TASK [", "RUNNING HANDLER [")):
+                heading = f"  |\n  | {line}"
+                if text.startswith("PLAY "):
+                    print(heading, end="", flush=True)
+                    heading = ""
+            elif not text.startswith(("\n", "included:")):
+                print(f"{heading}  | {line}", end="", flush=True)
+                heading = ""
     recap = RECAP.findall("".join(output))
     if process.returncode != 0 or len(recap) != CLIENTS:
         raise DemoFailed(f"ansible-playbook ended with exit code {process.returncode}")
@@ -206,7 +221,7 @@ def prove_in_force(
 ) -> None:
     """Show and check what each Coreapp runs with, and that it was restarted if and only if that was needed."""
     declared = dict(dotted(wanted))
-    print(f"  {'client':<8} {'setting':<34} {'before':<10} {'now':<10} restarts")
+    print(f"\n  {'client':<8} {'setting':<34} {'before':<10} {'now':<10} restarts")
     for client in clients:
         now, restarts = client.running(), client.starts() - starts[client.name]
         for name in sorted(declared.keys() & now.keys()):
@@ -216,7 +231,7 @@ def prove_in_force(
         needed = 0 if client.name == SPARED else 1
         if restarts != needed:
             raise DemoFailed(f"{client.name} was restarted {restarts} times, needed was {needed}")
-    tell(f"Every declared value is in force. {SPARED} had the restart-bound ones already: it was changed without a restart.")
+    tell(f"\nEvery declared value is in force. {SPARED} had the restart-bound ones before: changed without a restart.")
 
 
 def prove_untouched(clients: list[Client], changed: Mapping[str, int], starts: Mapping[str, int]) -> None:
@@ -228,7 +243,7 @@ def prove_untouched(clients: list[Client], changed: Mapping[str, int], starts: M
             raise DemoFailed(f"the second run did not leave {client.name} as it was")
         if client.starts() != starts[client.name]:
             raise DemoFailed(f"the second run restarted {client.name}")
-    tell("changed=0: logged in, read, logged out.")
+    tell("\nchanged=0: logged in, read, logged out.")
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -245,7 +260,7 @@ def title(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    print(textwrap.fill(text, 100) + "\n", flush=True)
+    print(textwrap.fill(text, 100, replace_whitespace=False), flush=True)
 
 
 if __name__ == "__main__":

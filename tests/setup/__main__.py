@@ -104,7 +104,7 @@ def execute(environment: Environment, command: Sequence[str]) -> NoReturn:
     prepare([environment])
     os.chdir(ROOT)
     variables = environment.variables() | {"PYTHONPATH": str(EMULATOR)}
-    os.execve(environment.python, [str(environment.python), *command], variables)
+    os.execve(environment.python, [str(environment.python), *command], variables)  # noqa: S606 - no shell on purpose
 
 
 def list_steps() -> int:
