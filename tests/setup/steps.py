@@ -16,12 +16,12 @@ from pathlib import Path
 
 from engine import Engine, EngineMissing, engine_required, ensure_engine
 from images import ensure_images
-from locations import CACHE, COLLECTION_PATH, COLLECTIONS, ROOT
+from locations import CACHE, COLLECTION_PATH, COLLECTIONS, EMULATOR, ROOT
 from progress import SetupFailed
 from pythons import find_python
 from runner import Session, Step, StepFailed, StepSkipped
 from trees import copy_collection
-from venvs import CORES, LINT, Environment
+from venvs import BENCH, CORES, LINT, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
@@ -58,6 +58,8 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         action = functools.partial(_integration, environment, pytest_arguments)
         steps.append(Step(f"integration-{environment.name}", "integration", "behaviour", action))
     steps += [
+        Step("demo", "smoke", "behaviour", _demo),
+        Step("bench-quick", "smoke", "behaviour", _bench_quick),
         Step("molecule", "molecule", "behaviour", _molecule),
         Step("molecule-containers", "molecule", "behaviour", _molecule_containers),
         Step("containers", "containers", "behaviour", functools.partial(_containers, pytest_arguments)),
@@ -68,8 +70,10 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
 def environments_of(step: Step) -> tuple[Environment, ...]:
     """Return the environments that a step uses."""
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
-    if step.name in ("containers", f"sanity-python-{OLDEST_PYTHON}"):
+    if step.name in ("containers", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
+    if step.name == "bench-quick":
+        return (BENCH,)
     return named or (LINT,)
 
 
@@ -117,6 +121,9 @@ def _mypy(session: Session) -> None:
     session.run(["mypy", "-p", "wabiz_emulator"], env=env | {"MYPYPATH": str(ROOT / "tests" / "emulator")})
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
+    for name in ("bench", "demo"):
+        place = ROOT / "tests" / name
+        session.run(["mypy", *sorted(place.glob("*.py"))], env=env | {"MYPYPATH": f"{place}:{EMULATOR}"})
 
 
 def _yamllint(session: Session) -> None:
@@ -255,6 +262,17 @@ def _containers(arguments: tuple[str, ...], session: Session) -> None:
     environment = CORES[-1]
     env = _ready(environment) | _ready_engine()
     session.run([environment.python, *PYTEST, "-m", "containers", "tests/integration", *arguments], env=env)
+
+
+def _demo(session: Session) -> None:
+    env = _ready(CORES[-1]) | {"PYTHONPATH": str(EMULATOR)}
+    session.run([CORES[-1].python, "tests/demo/demo.py"], env=env)
+
+
+def _bench_quick(session: Session) -> None:
+    """Keep the measurements alive: that they run and count the right requests, not what comes out of them."""
+    env = _ready(BENCH) | {"PYTHONPATH": str(EMULATOR)}
+    session.run([BENCH.python, "tests/bench/bench.py", "--quick"], env=env)
 
 
 def _molecule(session: Session) -> None:
