@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from support.containers import (
     DATABASE_IMAGE,
     IMAGES,
     LOOPBACK_ONLY,
+    MOUNTED_FILE,
     PORT,
     ComposeProject,
     ContainerDeployment,
+    NewContainers,
     connect,
     secret_overlay,
     unique,
@@ -29,8 +31,6 @@ from support.engines import ContainerHost, Engine, container_hosts, machine_engi
 CONNECT_SECONDS = 0.5
 SHARDS = 2
 MULTICONNECT_NODES = ["wacore1", "wacore2", "wacore3"]
-
-NewContainers = Callable[[str], ContainerDeployment]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,14 +94,19 @@ def _multiconnect(engine: Engine, name: str, place: Path) -> Iterator[ContainerD
     services = secret_overlay(nodes)
     services["waweb"] = webapp_overlay(["127.0.0.1"], {"shards": SHARDS, "connect_seconds": CONNECT_SECONDS})
     services["dbupgrade"] = _upgrade_job()
+    # A start of this one can be made to fail: by taking the file away.
+    (place / MOUNTED_FILE).touch()
+    services["wacore2"]["volumes"] = [f"{place / MOUNTED_FILE}:/etc/wabiz-emulator:ro"]
     files = ["multiconnect-compose.yml", "dbupgrade-compose.yml"]
     project = ComposeProject(engine, unique(name), place, files, {"services": services, "networks": LOOPBACK_ONLY})
     try:
         project.compose("up", "--detach")
         client = connect(project.published("waweb", 443), place)
-        deployment = ContainerDeployment(name, client, {name: MULTICONNECT_NODES}, place, projects={name: project})
+        hosts = {name: MULTICONNECT_NODES}
         # The primary master is connected as well.
-        deployment.await_health(len(nodes), SHARDS + 1)
+        healthy = (len(nodes), SHARDS + 1)
+        deployment = ContainerDeployment(name, client, hosts, place, projects={name: project}, healthy=healthy)
+        deployment.await_health()
         yield deployment
     finally:
         project.down()
@@ -118,7 +123,7 @@ def _single(engine: Engine, name: str, place: Path) -> Iterator[ContainerDeploym
         project.compose("up", "--detach")
         client = connect(project.published("waweb", 443), place)
         deployment = ContainerDeployment(name, client, {name: ["wacore"]}, place, projects={name: project})
-        deployment.await_health(1, 1)
+        deployment.await_health()
         yield deployment
     finally:
         project.down()
@@ -154,8 +159,10 @@ def _spread(engine: Engine, hosts: list[ContainerHost], place: Path) -> Iterator
         client = connect(f"{hosts[0].address}:{PORT}", place)
         nodes = {host.name: [host.name] for host in hosts}
         machines = {host.name: host for host in hosts}
-        deployment = ContainerDeployment("spread", client, nodes, place, projects=projects, machines=machines)
-        deployment.await_health(2 * len(hosts), 1)
+        deployment = ContainerDeployment(
+            "spread", client, nodes, place, projects=projects, machines=machines, healthy=(2 * len(hosts), 1)
+        )
+        deployment.await_health()
         yield deployment
 
 

@@ -9,7 +9,8 @@ import json
 import os
 import ssl
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ DATABASE_IMAGE = "mysql:8.0.33"
 PORT = 9090
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.1
-HEALTH_SECONDS = 30
+HEALTH_SECONDS = 60
 STOP_SECONDS = 10
 # Stands for a database password: it has to stay inside the engine.
 DATABASE_PASSWORD = "canary-database-password"
+MOUNTED_FILE = "mounted"
 RESTART_BOUND = "webhooks.max_concurrent_requests"
 _CONNECTIONS = (6, 12, 18, 24)
 
@@ -77,10 +79,16 @@ class ComposeProject:
 
 @dataclass(frozen=True)
 class ContainerDeployment(Deployment):
-    """A client in containers. `projects` is host → project; `machines` has those hosts that are not this machine."""
+    """A client in containers. `projects` is host → project; `machines` has those hosts that are not this machine.
+
+    `healthy` says how many nodes are up and how many connected when all is well. `port` is where Webapps of `machines`
+    are published.
+    """
 
     projects: Mapping[str, ComposeProject] = field(default_factory=dict)
     machines: Mapping[str, ContainerHost] = field(default_factory=dict)
+    healthy: tuple[int, int] = (1, 1)
+    port: int = PORT
 
     def inventory(self, token: bool = True) -> dict[str, dict[str, Any]]:
         connection = self.client.with_token() if token else self.client.with_password()
@@ -94,7 +102,7 @@ class ContainerDeployment(Deployment):
         if host in self.machines:
             # All else is where the role looks for it by itself.
             machine = self.machines[host]
-            return {**machine.connection(), "wa_settings_api_url": f"https://{machine.address}:{PORT}"}
+            return {**machine.connection(), "wa_settings_api_url": f"https://{machine.address}:{self.port}"}
         # The engine of this machine may run other clients as well.
         project = self.projects[host]
         names = [
@@ -138,8 +146,14 @@ class ContainerDeployment(Deployment):
         """Whether every Coreapp runs with what `new_values` gave."""
         return self.running(RESTART_BOUND) == {values["webhooks"]["max_concurrent_requests"]}
 
-    def await_health(self, nodes: int, connected: int) -> None:
-        """Wait until that many nodes are up and that many of them connected."""
+    def container_names(self) -> dict[str, str]:
+        """Service → container name, of the only host."""
+        (project,) = self.projects.values()
+        return {service: name.removeprefix("/") for service, name in project.inspect(".Name").items()}
+
+    def await_health(self) -> None:
+        """Wait until all nodes are up and as many of them connected as should be."""
+        nodes, connected = self.healthy
         end = time.monotonic() + READY_SECONDS
         states: dict[str, str] = {}
         while time.monotonic() < end:
@@ -149,6 +163,9 @@ class ContainerDeployment(Deployment):
                 return
             time.sleep(POLL_SECONDS)
         raise AssertionError(f"not {nodes} nodes, {connected} of them connected: {states}")
+
+
+NewContainers = Callable[[str], ContainerDeployment]
 
 
 def _runs_nodes(service: str) -> bool:
@@ -190,6 +207,37 @@ def connect(address: str, place: Path) -> EmulatedClient:
         except (OSError, requests.RequestException):
             assert time.monotonic() < end, f"no Webapp at {url}"
             time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def crash_loop(cluster: ContainerDeployment, hostname: str) -> Iterator[None]:
+    """Let a node's process end at each start from now on, until the block ends: another one holds its lock."""
+    ((host, project),) = cluster.projects.items()
+    node = next(name for name in cluster.client.control.nodes() if name.startswith(f"{hostname}:"))
+    holder = unique(f"{host}-holder")
+    volume = ["--volumes-from", project.container(hostname)]
+    hold = ["flock", "--exclusive", f"/usr/local/wamedia/emulator/nodes/{node}.lock", "sleep", "infinity"]
+    project.engine.call("run", "--detach", "--init", "--name", holder, *volume, IMAGES[1], *hold)
+    try:
+        yield
+    finally:
+        project.engine.call("rm", "--force", holder)
+
+
+@contextmanager
+def failing_start(cluster: ContainerDeployment) -> Iterator[None]:
+    """Let the engine fail to start the container that MOUNTED_FILE is mounted into, until the block ends.
+
+    Where the file is gone the engine makes a directory, which it cannot mount over a file.
+    """
+    mounted = cluster.place / MOUNTED_FILE
+    mounted.unlink()
+    try:
+        yield
+    finally:
+        if mounted.is_dir():
+            mounted.rmdir()
+        mounted.touch()
 
 
 def unique(name: str) -> str:
