@@ -36,7 +36,13 @@ def _breakable(place: Path, deployment: Deployment, node: str) -> Path:
 
 @pytest.mark.parametrize(
     "play",
-    [{"serial": 1}, {"strategy": "free"}, {"strategy": "host_pinned"}, {"any_errors_fatal": True}, {"order": "reverse_sorted"}],
+    [
+        {"serial": 1},
+        {"strategy": "free"},
+        {"strategy": "host_pinned"},
+        {"any_errors_fatal": True},
+        {"order": "reverse_sorted"},
+    ],
     ids=str,
 )
 def test_one_write_and_one_restart_each_however_the_play_runs(
@@ -73,7 +79,9 @@ def test_unreachable_host_of_the_play_stops_before_the_settings(
 ) -> None:
     cluster = new_cluster()
     cluster.forget()
-    inventory = {host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()}
+    inventory = {
+        host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()
+    }
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
     run = ansible.playbook([book], inventory, variables=VARIABLES)
     assert run.rc != 0
@@ -84,7 +92,9 @@ def test_unreachable_host_of_the_play_stops_before_the_settings(
 def test_unreachable_host_outside_the_play_is_a_warning(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
     cluster = new_cluster()
     cluster.forget()
-    inventory = {host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()}
+    inventory = {
+        host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()
+    }
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
     run = ansible.playbook([book], inventory, "--limit", "trio-a,trio-b", variables=VARIABLES)
     assert run.rc == 0, run.output
