@@ -12,6 +12,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -105,7 +106,7 @@ def check_address(api_url: str, allow_http: bool) -> str:
         host, port_is_fine = parts.hostname, parts.port is None or parts.port > 0
     except ValueError:
         host, port_is_fine, parts = None, False, urlsplit("")
-    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine:
+    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine or re.search(r"\s", address):
         raise ValueError("api_url: must be an address such as https://wa1.example.com:9090")
     if "@" in parts.netloc:
         raise ValueError("api_url: must not carry user info; use username and password, or token")
@@ -117,6 +118,11 @@ def check_address(api_url: str, allow_http: bool) -> str:
             "use https://, or set allow_http if that is meant"
         )
     return address.rstrip("/")
+
+
+def is_token(text: Any) -> bool:
+    """Whether this can be sent as a bearer token; errors about headers that cannot be sent repeat them."""
+    return isinstance(text, str) and re.fullmatch(r"[!-~]+", text) is not None
 
 
 def _is_loopback(host: str) -> bool:
@@ -248,7 +254,7 @@ class Client:
             token = answer.body["users"][0]["token"]
         except (TypeError, KeyError, IndexError):
             token = None
-        if not isinstance(token, str) or not token:
+        if not is_token(token):
             raise ApiError(f"{self._where('POST', LOGIN)}: the answer to the login holds no token")
         self._token, self._logged_in = token, True
         self._secrets.add(token)
