@@ -15,6 +15,7 @@ import os
 import re
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ try:
     import requests.adapters
     import requests.auth
     import requests.utils
+    from urllib3.exceptions import InsecureRequestWarning
 except ImportError:
     HAS_REQUESTS = False
     REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
@@ -189,6 +191,9 @@ class Client:
             if bundle and not Path(bundle).exists():
                 where = "ca_path" if bundle == connection.ca_path else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
                 raise ApiError(f"{where}: there is no file {bundle}")
+        else:
+            # It was asked for; nobody wants to read of it with every request.
+            warnings.simplefilter("ignore", InsecureRequestWarning)
 
     def __enter__(self) -> Client:
         return self
