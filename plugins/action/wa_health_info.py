@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import health_info
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import health_info as flow
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow
 
 
 class ActionModule(DirectAction):
-    spec = staticmethod(health_info)
-    flow = staticmethod(flow)
+    direct = DirectFlow(health_info(), flow)

@@ -30,14 +30,17 @@ try:
     import requests.auth
     import requests.utils
     from urllib3.exceptions import InsecureRequestWarning
+    from urllib3.util.ssl_ import create_urllib3_context
 except ImportError:
     HAS_REQUESTS = False
     REQUESTS_IMPORT_ERROR: str | None = traceback.format_exc()
     _AuthBase: Any = object
+    _HTTPAdapter: Any = object
 else:
     HAS_REQUESTS = True
     REQUESTS_IMPORT_ERROR = None
     _AuthBase = requests.auth.AuthBase
+    _HTTPAdapter = requests.adapters.HTTPAdapter
 
 SETTINGS = "/v1/settings/application"
 HEALTH = "/v1/health"
@@ -145,6 +148,22 @@ class _Bearer(_AuthBase):  # type: ignore[misc]
         return request
 
 
+def _new_tls_context() -> Any:
+    return create_urllib3_context() if HAS_REQUESTS else None
+
+
+# Making a TLS context is a good part of what a short conversation costs. One is made when this file is loaded, which
+# for work inside the controller process is before the fork. It serves once: a second conversation, such as the next
+# item of a loop, must not trust the authorities of the first.
+_prepared_tls_contexts = [_new_tls_context()]
+
+
+class _Adapter(_HTTPAdapter):  # type: ignore[misc]
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        context = _prepared_tls_contexts.pop() if _prepared_tls_contexts else _new_tls_context()
+        super().init_poolmanager(*args, ssl_context=context, **kwargs)
+
+
 @dataclass(frozen=True)
 class Answer:
     """An answer with status 200: the parsed body (None when empty), and the C(meta) of it if there is one."""
@@ -168,21 +187,23 @@ class Client:
         connection: Connection,
         read_only: bool = False,
         sleep: Callable[[float], None] = time.sleep,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._connection = connection
         self._base = check_address(connection.api_url, connection.allow_http)
+        environ = os.environ if environ is None else environ
         self._read_only = read_only
         self._sleep = sleep
         self._token = connection.token
         self._logged_in = False
         self._secrets = {secret for secret in (connection.password, connection.token) if secret}
         self._session = requests.Session()
+        self._session.mount("https://", _Adapter())
         # Environment settings are read here, once and in the open: a session that trusts the environment lets
         # REQUESTS_CA_BUNDLE win over ca_path and ~/.netrc over the token.
         self._session.trust_env = False
         self._proxies: Mapping[str, str] = {}
-        if connection.use_proxy:
+        if connection.use_proxy and any(name.lower().endswith("_proxy") for name in environ):
             self._proxies = requests.utils.get_environ_proxies(self._base, no_proxy=None)
         self._verify: bool | str = connection.validate_certs
         if connection.validate_certs:

@@ -19,7 +19,11 @@ from typing import Any
 
 from ansible.module_utils.common.parameters import remove_values
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import InvalidOptions, read_connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import (
+    InvalidOptions,
+    read_connection,
+    read_settings,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
     HEALTH,
     SETTINGS,
@@ -105,14 +109,20 @@ def secrets_of(params: Params) -> set[str]:
 
 
 def no_log_values(spec: Mapping[str, Any], params: Any) -> set[str]:
-    """The values of all options that the spec marks with C(no_log), as AnsibleModule finds them."""
+    """The texts in all options that the spec marks with C(no_log), as AnsibleModule finds them."""
     found: set[str] = set()
     for name, option in spec.items():
         value = params.get(name) if isinstance(params, Mapping) else None
-        if option.get("no_log") and value:
-            found.add(str(value))
+        if option.get("no_log"):
+            found |= _texts(value)
         found |= no_log_values(option.get("options", {}), value)
     return found
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, Mapping):
+        return set().union(*(_texts(member) for member in value.values()), set())
+    return {str(value)} if value and not isinstance(value, bool) else set()
 
 
 def show_invocation(params: Params) -> dict[str, Any]:
@@ -150,7 +160,7 @@ def application_settings(params: Params, run: Run, hold_restart_bound: bool = Fa
         raise InvalidOptions("state absent resets everything; it does not go with settings or extra_settings")
     if state != "absent" and params["settings"] is None and params["extra_settings"] is None:
         raise InvalidOptions(f"state {state} needs settings or extra_settings")
-    wish = read_wish(params["settings"], params["extra_settings"])
+    wish = read_wish(read_settings(params["settings"]), params["extra_settings"])
     option_version = params["client_version"]
     if option_version and parse_version(option_version) is None:
         raise InvalidOptions("client_version: must be a client version such as 2.57.2")

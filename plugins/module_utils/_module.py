@@ -26,6 +26,9 @@ def run_module(spec: dict[str, Any], flow: Flow) -> None:
     # them is, or every result would hide the harmless part as well.
     module.no_log_values = secrets_of(module.params)
     result = complete(flow, module.params, Run(check_mode=module.check_mode, diff_mode=module._diff))
+    # Handed over as part of the result they bring a deprecation warning from ansible-core 2.21 on.
+    for warning in result.pop("warnings", []):
+        module.warn(warning)
     if result.get("failed"):
         module.fail_json(**result)
     module.exit_json(**result)

@@ -40,6 +40,7 @@ attributes:
     support: full
   platform:
     platforms: all
+    support: full
 options:
   settings:
     description:

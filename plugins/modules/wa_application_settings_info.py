@@ -34,6 +34,7 @@ attributes:
     support: full
   platform:
     platforms: all
+    support: full
 seealso:
   - module: wabiz.onprem.wa_application_settings
 """

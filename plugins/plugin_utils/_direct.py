@@ -14,10 +14,11 @@ This module is private to the collection.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -33,9 +34,21 @@ display = Display()
 Result = dict[str, Any]
 
 
-def run_here(name: str, spec: dict[str, Any], flow: Flow, args: Mapping[str, Any], run: Run) -> Result:
+class DirectFlow:
+    """A module's argument spec and flow, for use in this process.
+
+    Made when the action's file is loaded, before the strategy forks: making the validator costs more than validating.
+    """
+
+    def __init__(self, spec: dict[str, Any], flow: Flow) -> None:
+        self.spec = spec
+        self.flow = flow
+        self.validator = ArgumentSpecValidator(spec)
+
+
+def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -> Result:
     """Validates the arguments as the module of that name would, and runs the flow. The result is the module's."""
-    validated = ArgumentSpecValidator(spec).validate(dict(args))
+    validated = direct.validator.validate(dict(args))
     if validated.error_messages:
         error = validated.errors[0]
         message = error.args[0] if error.args else str(error)
@@ -47,9 +60,9 @@ def run_here(name: str, spec: dict[str, Any], flow: Flow, args: Mapping[str, Any
             "invocation": {"module_args": validated.validated_parameters},
         }
         # A module's own results are scrubbed by AnsibleModule; nothing does it for an action.
-        scrubbed: Result = remove_values(result, no_log_values(spec, validated.validated_parameters))
+        scrubbed: Result = remove_values(result, no_log_values(direct.spec, validated.validated_parameters))
         return scrubbed
-    return complete(flow, validated.validated_parameters, run)
+    return complete(direct.flow, validated.validated_parameters, run)
 
 
 class DirectAction(ActionBase):
@@ -58,8 +71,7 @@ class DirectAction(ActionBase):
     _supports_check_mode = True
     _supports_async = True
 
-    spec: Callable[[], dict[str, Any]]
-    flow: Flow
+    direct: DirectFlow
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         task_vars = task_vars or {}
@@ -71,8 +83,16 @@ class DirectAction(ActionBase):
             diff_mode=bool(self._task.diff),
             progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
         )
-        cls = type(self)
-        return {**result, **run_here(self._task.action, cls.spec(), cls.flow, self._task.args, run)}
+        result.update(run_here(self._task.action, self.direct, self._task.args, run))
+        if not self._shows_invocation(task_vars):
+            result.pop("invocation", None)
+        return result
+
+    def _shows_invocation(self, task_vars: Mapping[str, Any]) -> bool:
+        """Whether a result names the parameters: a choice from ansible-core 2.21 on, always before."""
+        if not hasattr(C, "INJECT_INVOCATION"):
+            return True
+        return bool(C.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
 
     def _host_name(self, task_vars: Mapping[str, Any]) -> str:
         return str(task_vars.get("inventory_hostname", "localhost"))
@@ -92,10 +112,11 @@ class DirectAction(ActionBase):
     def _same_python(self, task_vars: Mapping[str, Any]) -> bool:
         if self._task.delegate_to:
             task_vars = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {})
-        interpreter = task_vars.get("ansible_python_interpreter")
-        if interpreter is None:
-            return True
-        interpreter = str(self._templar.template(interpreter))
+        interpreter = str(task_vars.get("ansible_python_interpreter", "auto"))
+        if "{" in interpreter:
+            if interpreter.replace(" ", "") == "{{ansible_playbook_python}}":
+                return True  # by far the most common template; rendering it costs a tenth of the whole task
+            interpreter = str(self._templar.template(interpreter))
         return interpreter.startswith("auto") or Path(interpreter).absolute() == Path(sys.executable).absolute()
 
     def _switched_on(self, task_vars: Mapping[str, Any]) -> bool:

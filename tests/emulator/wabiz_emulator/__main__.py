@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 from wabiz_emulator import commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    # A parent that has blocked signals hands that on; the commands here decide for themselves.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     parser = commands.parser()
     options = parser.parse_args(arguments)
     try:

@@ -30,7 +30,7 @@ class Node:
         self._log = log
 
     def start(self, simulated: bool = False) -> None:
-        """Register, and read the restart-bound values for the only time until the next start (reference, section 2.5)."""
+        """Register, and read the restart-bound values, once for this life (reference, section 2.5)."""
         state = self._store.read()
         now = time.time()
         authority = state.webhook_ca
@@ -116,8 +116,14 @@ def run(
     node = Node(client, shared, log, record)
     node.start()
     print(f"ready {node.record.name}", flush=True)
-    while signal.sigtimedwait(SIGNALS, BEAT) is None:
+    while not _told_to_stop():
         if lifeline and not store.lock_is_held(lifeline):
             break
         node.tick()
     node.stop()
+
+
+def _told_to_stop() -> bool:
+    received = signal.sigtimedwait(SIGNALS, BEAT)
+    # After a pause (SIGSTOP, SIGCONT) Python may hand out an empty answer instead of None.
+    return received is not None and received.si_signo in SIGNALS

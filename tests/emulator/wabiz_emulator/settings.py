@@ -7,7 +7,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from wabiz_emulator.errors import ApiError, entry
 from wabiz_emulator.switches import Switches
@@ -137,21 +138,17 @@ def _accepted(body: Values, switches: Switches) -> Values:
         name = ".".join(path)
         if path == READ_ONLY:
             errors.append(entry(1010, f"Parameter '{name}' is read-only"))
-        elif path in known:
-            problem = _problem(known[path], path, value, switches)
-            if problem and switches.wrong_types == "reject":
+        elif path == ("media",) and value == {}:
+            errors.append(entry(1008, "Parameter 'media.auto_download' is missing"))
+        elif path in known or path in groups:
+            key = known.get(path)
+            problem = _problem(key, path, value, switches) if key else _group_problem(value)
+            if not problem:
+                _put(result, path, _stored_form(key, value) if key else {})
+            elif switches.wrong_types == "reject":
                 errors.append(entry(1009, f"Parameter '{name}' {problem}"))
-            elif not problem:
-                _put(result, path, _stored_form(known[path], value))
             elif switches.wrong_types == "keep":
                 _put(result, path, value)
-        elif path in groups:
-            if not isinstance(value, dict):
-                errors.append(entry(1009, f"Parameter '{name}' has to be an object"))
-            elif path == ("media",):
-                errors.append(entry(1008, "Parameter 'media.auto_download' is missing"))
-            else:
-                _put(result, path, {})
         elif switches.unknown_keys == "reject":
             errors.append(entry(1010, f"Parameter '{name}' is not required"))
         elif switches.unknown_keys == "keep":
@@ -170,6 +167,10 @@ def _leaves(body: Values, groups: set[Path], prefix: Path = ()) -> Iterator[tupl
             yield from _leaves(value, groups, path)
         else:
             yield path, value
+
+
+def _group_problem(value: Any) -> str | None:
+    return None if isinstance(value, dict) else "has to be an object"
 
 
 def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None:

@@ -5,11 +5,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import dataclasses
 import json
 import time
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from wabiz_emulator import accounts, health, settings
 from wabiz_emulator.errors import ApiError, Unauthorized, entry
@@ -342,7 +342,7 @@ class Webapp:
 def _basic(credentials: str) -> tuple[str, str]:
     try:
         name, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         return "", ""
     return name, password
 

@@ -58,7 +58,8 @@ DOCUMENTED = {
     name: (entry, text)
     for name, entry, text in options(DOCUMENTATION["options"]["settings"]["suboptions"], "suboptions")
 }
-SPECIFIED = {name: entry for name, entry, _text in options(SPEC["settings"]["options"], "options")}
+# With the webhook group, which the module's own spec leaves to read_settings.
+SPECIFIED = {name: entry for name, entry, _text in options(_argspec._options_of_settings(), "options")}
 
 
 def test_every_key_is_documented_and_specified_and_nothing_else_is() -> None:

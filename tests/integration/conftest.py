@@ -1,0 +1,63 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures for tests that run the real Ansible commands against emulated clients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from support.batch import Batch, Case, RunCases, run_batch
+from support.commands import PATHS, ROOT, AnsibleCommands
+from support.emulator import EmulatedClient, Emulator, running_emulator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collection_tree() -> None:
+    """Make the checkout a collection that Ansible finds, where no set-up has done it yet."""
+    link = ROOT / ".cache" / "collections" / "ansible_collections" / "wabiz" / "onprem"
+    if not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(ROOT)
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Many independent clients over HTTPS; a test takes `new_client()`."""
+    with running_emulator(tmp_path_factory.mktemp("emulator")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(emulator: Emulator) -> EmulatedClient:
+    """A fresh client with default settings."""
+    return emulator.new_client()
+
+
+@pytest.fixture
+def ansible(tmp_path: Path) -> AnsibleCommands:
+    """The Ansible commands, with a home, temporary directory and configuration of this test's own."""
+    return AnsibleCommands(tmp_path / "ansible")
+
+
+@pytest.fixture(params=list(PATHS))
+def path(request: pytest.FixtureRequest) -> str:
+    """Each way in which a module runs: inside the controller process, or as a module."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def run_cases(emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> RunCases:
+    """Run a list of cases over a path; the same list is run once only, whoever asks."""
+    known: dict[tuple[str, int], Batch] = {}
+
+    def run(path: str, cases: Sequence[Case]) -> Batch:
+        key = (path, id(cases))
+        if key not in known:
+            known[key] = run_batch(AnsibleCommands(tmp_path_factory.mktemp(f"batch-{path}")), emulator, path, cases)
+        return known[key]
+
+    return run

@@ -1,0 +1,164 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The real `ansible-playbook` and `ansible`, with a home of their own and every result recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+CALLBACKS = Path(__file__).parent / "callback_plugins"
+TIMEOUT_SECONDS = 400.0
+
+# Each path on which a module can run, and the variables that lead there. The interpreter is the controller's own, so
+# that nothing but the way differs.
+PATHS: dict[str, dict[str, Any]] = {
+    "in-process": {"ansible_python_interpreter": sys.executable},
+    "module": {"ansible_python_interpreter": sys.executable, "wabiz_direct_execution": False},
+}
+
+Result = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CommandRun:
+    """One finished command. `records` is what the callback wrote, in the order of time."""
+
+    rc: int
+    stdout: str
+    stderr: str
+    records: list[dict[str, Any]]
+
+    @property
+    def output(self) -> str:
+        return self.stdout + self.stderr
+
+    def results(self, host: str | None = None, task: str | None = None, items: bool = False) -> list[Result]:
+        """The final results of tasks (of loop items with `items`), all or those of one host or task."""
+        events = ("item_ok", "item_failed") if items else ("ok", "failed", "skipped", "unreachable")
+        return [
+            record["result"]
+            for record in self.records
+            if record["event"] in events and host in (None, record["host"]) and task in (None, record["task"])
+        ]
+
+    def result(self, task: str, host: str | None = None) -> Result:
+        """The one result of a task."""
+        found = self.results(host, task)
+        assert len(found) == 1, f"{len(found)} results of {task!r}:\n{self.output}"
+        return found[0]
+
+    def stats(self) -> dict[str, dict[str, int]]:
+        """Host → ok, changed, failures, unreachable, skipped, rescued, ignored, as in the recap."""
+        hosts: dict[str, dict[str, int]] = next(r["hosts"] for r in self.records if r["event"] == "stats")
+        return hosts
+
+
+class AnsibleCommands:
+    """Runs commands below `place`: `inputs` holds what was written for them, `home`, `tmp` and `outputs` what they left."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.inputs, self.home, self.tmp, self.outputs = (place / n for n in ("inputs", "home", "tmp", "outputs"))
+        for directory in (self.inputs, self.home, self.tmp, self.outputs):
+            directory.mkdir(parents=True, exist_ok=True)
+        (self.inputs / "ansible.cfg").touch()
+        self._count = 0
+
+    def playbook(
+        self,
+        plays: Sequence[Mapping[str, Any]],
+        hosts: Mapping[str, Mapping[str, Any]],
+        *arguments: str,
+        variables: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        groups: Mapping[str, Any] | None = None,
+    ) -> CommandRun:
+        """Run a playbook. `hosts` is name → variables, `groups` is further groups in the form of a YAML inventory."""
+        book = self.write("playbook.json", [{"gather_facts": False, **play} for play in plays])
+        inventory = self.inventory(hosts, variables, groups)
+        return self.run(["ansible-playbook", "-i", str(inventory), str(book), *arguments], environment)
+
+    def adhoc(
+        self,
+        module: str,
+        options: Mapping[str, Any],
+        hosts: Mapping[str, Mapping[str, Any]],
+        *arguments: str,
+        variables: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> CommandRun:
+        """Run one module by `ansible` on all hosts."""
+        inventory = self.inventory(hosts, variables)
+        command = ["ansible", "all", "-i", str(inventory), "-m", f"wabiz.onprem.{module}", "-a", json.dumps(options)]
+        return self.run([*command, *arguments], {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", **(environment or {})})
+
+    def inventory(
+        self,
+        hosts: Mapping[str, Mapping[str, Any]],
+        variables: Mapping[str, Any] | None = None,
+        groups: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write an inventory of local hosts; the .json is YAML as well."""
+        common = {"ansible_connection": "local", **(variables or {})}
+        return self.write("inventory.json", {"all": {"hosts": hosts, "vars": common, "children": groups or {}}})
+
+    def write(self, name: str, content: Any) -> Path:
+        """Write text, or anything else as JSON, into `inputs`."""
+        path = self.inputs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
+        return path
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> CommandRun:
+        """Run a command of the environment that the tests run in."""
+        self._count += 1
+        record = self.outputs / f"record-{self._count}.jsonl"
+        record.touch()
+        process = subprocess.Popen(
+            command,
+            cwd=self.inputs,
+            env={**self.environment(), "WABIZ_RECORD": str(record), **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        records = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
+        return CommandRun(process.returncode, stdout, stderr, records)
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment of a command: nothing of the user's own settings reaches it."""
+        return {
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "HOME": str(self.home),
+            "TMPDIR": str(self.tmp),
+            "LANG": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(self.inputs / "ansible.cfg"),
+            "ANSIBLE_HOME": str(self.home / ".ansible"),
+            "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")),
+            "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+            "ANSIBLE_LOG_PATH": str(self.outputs / "ansible.log"),
+            # Always, so that it is compared; off by default from ansible-core 2.21 on.
+            "ANSIBLE_INJECT_INVOCATION": "1",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_FORKS": "6",
+            "ANSIBLE_RETRY_FILES_ENABLED": "0",
+        }
