@@ -198,7 +198,8 @@ class Client:
         self._logged_in = False
         self._secrets = {secret for secret in (connection.password, connection.token) if secret}
         self._session = requests.Session()
-        self._session.mount("https://", _Adapter())
+        if connection.validate_certs:
+            self._session.mount("https://", _Adapter())  # a context that checks cannot be told not to
         # Environment settings are read here, once and in the open: a session that trusts the environment lets
         # REQUESTS_CA_BUNDLE win over ca_path and ~/.netrc over the token.
         self._session.trust_env = False
