@@ -108,6 +108,11 @@ def no_log_values(spec: Mapping[str, Any], params: Any) -> set[str]:
     return found
 
 
+def refused_values(spec: Mapping[str, Any], params: Any) -> set[str]:
+    """What a result must not show of parameters that are not valid, whatever is wrong with them."""
+    return no_log_values(spec, params) | secrets_of(params)
+
+
 def show_invocation(params: Params) -> dict[str, Any]:
     """The parameters for C(-vvv), masked."""
     shown = mask({name: value for name, value in params.items() if name not in ("password", "token")})
