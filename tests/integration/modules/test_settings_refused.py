@@ -59,7 +59,8 @@ REFUSALS = [
     _bad_setting("null for a choice", {"log_level": None}, "log_level"),
     _bad_setting("a kind of media outside the choices", {"media": {"auto_download": ["gif"]}}, "auto_download", "gif"),
     _bad_setting("a dictionary where a text belongs", {"log_level": {"a": 1}}, "log_level"),
-    _bad_setting("a list where a group belongs", {"webhooks": ["https://h.example.com"]}, "webhooks"),
+    # AnsibleModule gives up before it has collected what is secret.
+    _bad_setting("a list where a group belongs", {"webhooks": ["https://h.example.com/?Canary-7"]}, "dictionary"),
     _bad_setting("an http webhook", {"webhooks": {"url": "http://h.example.com/x"}}, "webhooks.url", "https://"),
     _bad_setting("a webhook without a host", {"webhooks": {"url": "https:///x"}}, "webhooks.url"),
     _bad_setting("a webhook of words", {"webhooks": {"url": "none"}}, "webhooks.url", "https://"),
@@ -179,13 +180,13 @@ def test_a_refusal(refusal: Refusal, path: str, run_cases: RunCases) -> None:
     result = outcome.only_result()
     assert batch.run.rc == 2
     assert outcome.failures == 1
-    assert result["failed"] is True if "failed" in result else True
     assert result.get("changed", False) is False
     message = result["msg"]
     for part in refusal.message:
         assert part in message
     assert "\n" not in message
-    assert "Canary" not in str(result)
+    for secret in ("Canary", PASSWORD, "-horse-1", "eyJ"):  # a token begins with the last
+        assert secret not in str(result)
     assert outcome.verbs(FIRST) == list(refusal.wire)
     assert outcome.client.control.stored() == {}
     if refusal.case.name != REFUSED_BY_THE_CLIENT:
