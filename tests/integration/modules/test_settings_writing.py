@@ -262,7 +262,7 @@ RESTS = [
     _rest("replaced at the defaults", {"state": "replaced", "settings": {"log_level": "info"}}),
     _rest("replaced without a wish", {"state": "replaced", "settings": {}}),
     _rest("present without a wish", {"settings": {}}),
-    _rest("null leaves alone", {"settings": {"log_level": None, "webhooks": {"url": None}}}, stored=AWAY),
+    _rest("null leaves alone", {"settings": {"heartbeat_interval": None, "webhooks": {"url": None}}}, stored=AWAY),
     _rest("an empty group leaves alone", {"settings": {"webhooks": {}}}, stored=AWAY),
     _rest("everything as declared", {"settings": AWAY}, stored=AWAY),
     _rest("everything as declared, with a password", {"settings": AWAY}, connection="password", stored=AWAY),
