@@ -9,7 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -224,4 +224,3 @@ def _in_order(owing: Sequence[tuple[Look, Container]], health: Sequence[Node]) -
             }
         )
     return nodes
-
