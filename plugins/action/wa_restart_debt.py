@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, demand, stamp, strike
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
@@ -59,9 +58,9 @@ class ActionModule(ActionBase):
                 before,
                 params["cluster"],
                 params["containers"],
-                params["settings"],
-                recorded,
-                params["connected_before"],
+                settings=params["settings"],
+                recorded=recorded,
+                connected_before=params["connected_before"],
             )
             if not debt.containers:
                 return None

@@ -140,6 +140,7 @@ def demand(
     before: Debt | None,
     cluster: str,
     containers: Iterable[Owed],
+    *,
     settings: Sequence[str],
     recorded: str,
     connected_before: int | None,

@@ -18,7 +18,6 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import (
     Debt,
     Unreadable,
