@@ -119,6 +119,12 @@ class AnsibleCommands:
         path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
         return path
 
+    def script(self, name: str, lines: str) -> Path:
+        """Write a shell script that anybody may run into `inputs`."""
+        path = self.write(name, f"#!/bin/sh\n{lines}\n")
+        path.chmod(0o755)
+        return path
+
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> CommandRun:
         """Run a command of the environment that the tests run in."""
         self._count += 1
