@@ -8,7 +8,7 @@ PYTHON ?= python3
 ARGS ?=
 
 SETUP = $(PYTHON) tests/setup
-GROUPS = unit integration containers molecule sanity lint build
+GROUPS = unit integration smoke containers molecule sanity lint build
 
 .DEFAULT_GOAL := help
 .PHONY: help test demo bench docs format clean python $(GROUPS)
@@ -29,7 +29,7 @@ demo: python  ## the main job on local emulated clients, without a container eng
 	@$(SETUP) exec tests/demo/demo.py $(ARGS)
 
 bench: python  ## the measurements
-	@$(SETUP) exec tests/bench/bench.py $(ARGS)
+	@$(SETUP) exec --bench tests/bench/bench.py $(ARGS)
 
 docs: python  ## the reference documentation, in .cache/docs
 	@$(SETUP) docs

@@ -45,7 +45,8 @@ options:
     default: true
   ca_path:
     description:
-      - PEM file with the certificates of the authorities to trust. Wins over E(REQUESTS_CA_BUNDLE) and E(CURL_CA_BUNDLE).
+      - PEM file with the certificates of the authorities to trust. Wins over E(REQUESTS_CA_BUNDLE) and
+        E(CURL_CA_BUNDLE).
       - If it is not given, the environment variable E(WABIZ_CA_PATH) is used.
     type: path
   timeout:

@@ -93,9 +93,7 @@ KEYS: Mapping[str, Key] = {
         Kind.TEXT, "info", choices=("info", "warning", "error", "fatal"), since=(2, 51, 1), restart_bound=True
     ),
     "pass_through": Key(Kind.BOOLEAN, False, restart_bound=True, fixed_since=(2, 35), fixed_value=True),
-    "sent_status": Key(
-        Kind.BOOLEAN, None, Certainty.UNKNOWN, deprecated=(0,), successor="webhooks.message.sent"
-    ),
+    "sent_status": Key(Kind.BOOLEAN, None, Certainty.UNKNOWN, deprecated=(0,), successor="webhooks.message.sent"),
     "webhook_payload_conversation_pricingmodel_disabled": Key(Kind.BOOLEAN, False, deprecated=(2, 39)),
 }
 

@@ -12,10 +12,13 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -26,6 +29,7 @@ try:
     import requests.adapters
     import requests.auth
     import requests.utils
+    from urllib3.exceptions import InsecureRequestWarning
     from urllib3.util.ssl_ import create_urllib3_context
 except ImportError:
     HAS_REQUESTS = False
@@ -100,14 +104,14 @@ class Connection:
 
 
 def check_address(api_url: str, allow_http: bool) -> str:
-    """The base address without a trailing slash. Raises ValueError, in words for the user, without repeating secrets."""
+    """The base address without a trailing slash. Raises ValueError, in words for the user, without secrets."""
     address = api_url.strip()
     try:
         parts = urlsplit(address)
         host, port_is_fine = parts.hostname, parts.port is None or parts.port > 0
     except ValueError:
         host, port_is_fine, parts = None, False, urlsplit("")
-    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine:
+    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine or re.search(r"\s", address):
         raise ValueError("api_url: must be an address such as https://wa1.example.com:9090")
     if "@" in parts.netloc:
         raise ValueError("api_url: must not carry user info; use username and password, or token")
@@ -115,9 +119,15 @@ def check_address(api_url: str, allow_http: bool) -> str:
         raise ValueError("api_url: must not carry a query or a fragment")
     if parts.scheme.lower() == "http" and not allow_http and not _is_loopback(host):
         raise ValueError(
-            f"api_url: http:// to {host} would send the password in clear; use https://, or set allow_http if that is meant"
+            f"api_url: http:// to {host} would send the password in clear; "
+            "use https://, or set allow_http if that is meant"
         )
     return address.rstrip("/")
+
+
+def is_token(text: Any) -> bool:
+    """Whether this can be sent as a bearer token; errors about headers that cannot be sent repeat them."""
+    return isinstance(text, str) and re.fullmatch(r"[!-~]+", text) is not None
 
 
 def _is_loopback(host: str) -> bool:
@@ -142,9 +152,9 @@ def _new_tls_context() -> Any:
     return create_urllib3_context() if HAS_REQUESTS else None
 
 
-# Making a TLS context is a good part of what a short conversation costs. One is made when this file is loaded, which for
-# work inside the controller process is before the fork. It serves once: a second conversation, such as the next item of
-# a loop, must not trust the authorities of the first.
+# Making a TLS context is a good part of what a short conversation costs. One is made when this file is loaded, which
+# for work inside the controller process is before the fork. It serves once: a second conversation, such as the next
+# item of a loop, must not trust the authorities of the first.
 _prepared_tls_contexts = [_new_tls_context()]
 
 
@@ -168,7 +178,8 @@ class Client:
 
     Raises ApiError for everything that goes wrong on the way.
 
-    read_only: refuse every verb but GET and the login pair, whatever the caller asks for: in check mode nothing may be written.
+    read_only: refuse every verb but GET and the login pair, whatever the caller asks for: in check mode nothing may be
+    written.
     """
 
     def __init__(
@@ -176,17 +187,19 @@ class Client:
         connection: Connection,
         read_only: bool = False,
         sleep: Callable[[float], None] = time.sleep,
-        environ: Mapping[str, str] = os.environ,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
         self._connection = connection
         self._base = check_address(connection.api_url, connection.allow_http)
+        environ = os.environ if environ is None else environ
         self._read_only = read_only
         self._sleep = sleep
         self._token = connection.token
         self._logged_in = False
         self._secrets = {secret for secret in (connection.password, connection.token) if secret}
         self._session = requests.Session()
-        self._session.mount("https://", _Adapter())
+        if connection.validate_certs:
+            self._session.mount("https://", _Adapter())  # a context that checks cannot be told not to
         # Environment settings are read here, once and in the open: a session that trusts the environment lets
         # REQUESTS_CA_BUNDLE win over ca_path and ~/.netrc over the token.
         self._session.trust_env = False
@@ -197,9 +210,12 @@ class Client:
         if connection.validate_certs:
             bundle = connection.ca_path or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
             self._verify = bundle or True
-            if bundle and not os.path.exists(bundle):
+            if bundle and not Path(bundle).exists():
                 where = "ca_path" if bundle == connection.ca_path else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
                 raise ApiError(f"{where}: there is no file {bundle}")
+        else:
+            # It was asked for; nobody wants to read of it with every request.
+            warnings.simplefilter("ignore", InsecureRequestWarning)
 
     def __enter__(self) -> Client:
         return self
@@ -243,7 +259,8 @@ class Client:
                 return self._send_once(method, path, _Bearer(self._token or ""), body)
             except ApiError as error:
                 if error.status == 401 and self._logged_in and log_in_again and self._connection.token is None:
-                    # Behind a balancer another Webapp may not know the token, and a token may expire (API notes, section 1).
+                    # Behind a balancer another Webapp may not know the token, and a token may expire (API notes,
+                    # section 1).
                     log_in_again = False
                     self._token, self._logged_in = None, False
                     try:
@@ -264,7 +281,7 @@ class Client:
             token = answer.body["users"][0]["token"]
         except (TypeError, KeyError, IndexError):
             token = None
-        if not isinstance(token, str) or not token:
+        if not is_token(token):
             raise ApiError(f"{self._where('POST', LOGIN)}: the answer to the login holds no token")
         self._token, self._logged_in = token, True
         self._secrets.add(token)
@@ -334,23 +351,32 @@ class Client:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         start = response.content.lstrip()[:1]
         if kind == "text/html" or start == b"<":
-            return self._error(method, path, "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?", status=200)
+            return self._error(
+                method,
+                path,
+                "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?",
+                status=200,
+            )
         cut = start in (b"{", b"[")
-        return self._error(method, path, "the answer was cut off" if cut else "the answer is not JSON", status=200, passing=cut)
+        return self._error(
+            method, path, "the answer was cut off" if cut else "the answer is not JSON", status=200, passing=cut
+        )
 
     def _status_error(self, method: str, path: str, response: Any, errors: list[Mapping[str, Any]]) -> ApiError:
         status = response.status_code
         codes = tuple(error["code"] for error in errors if isinstance(error.get("code"), int))
         if 300 <= status < 400:
             target = mask_url(response.headers.get("Location", "another address"))
-            return self._error(method, path, f"redirects to {target}; redirects are not followed, set api_url to the final address", status=status)
+            return self._error(
+                method,
+                path,
+                f"redirects to {target}; redirects are not followed, set api_url to the final address",
+                status=status,
+            )
         said = "; ".join(_say(error) for error in errors)[:_LONGEST_TEXT]
         hints = [_HINTS[code] for code in codes if code in _HINTS]
         if status == 401 and not hints:
-            if path == LOGIN:
-                hints = ["username or password is wrong"]
-            else:
-                hints = ["the token is not valid or has expired"]
+            hints = ["username or password is wrong" if path == LOGIN else "the token is not valid or has expired"]
         elif status == 403 and not hints:
             hints = [_HINTS[1005]]
         text = f"HTTP {status}" + (f", {said}" if said else "") + (f" ({'; '.join(hints)})" if hints else "")
@@ -396,7 +422,9 @@ def _innermost(error: BaseException) -> str:
     seen: set[int] = set()
     while id(error) not in seen:
         seen.add(id(error))
-        inner = getattr(error, "reason", None) or next((one for one in error.args if isinstance(one, BaseException)), None)
+        inner = getattr(error, "reason", None) or next(
+            (one for one in error.args if isinstance(one, BaseException)), None
+        )
         inner = inner or error.__context__
         if not isinstance(inner, BaseException):
             break

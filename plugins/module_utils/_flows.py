@@ -18,7 +18,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ansible.module_utils.common.parameters import remove_values
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import InvalidOptions, read_connection
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import (
+    InvalidOptions,
+    read_connection,
+    read_settings,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
     HEALTH,
     SETTINGS,
@@ -28,7 +33,12 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
     Client,
     Connection,
 )
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import Health, read_health, read_shards, still_missing
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import (
+    Health,
+    read_health,
+    read_shards,
+    still_missing,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
     InvalidSettings,
     Plan,
@@ -64,6 +74,7 @@ class Run:
 
     def __init__(
         self,
+        *,
         check_mode: bool = False,
         diff_mode: bool = False,
         progress: Callable[[str], None] | None = None,
@@ -73,7 +84,7 @@ class Run:
     ) -> None:
         self.check_mode = check_mode
         self.diff_mode = diff_mode
-        self.progress = progress or (lambda line: None)
+        self.progress = progress or (lambda _line: None)
         self.connect = connect
         self.clock = clock
         self.sleep = sleep
@@ -98,14 +109,20 @@ def secrets_of(params: Params) -> set[str]:
 
 
 def no_log_values(spec: Mapping[str, Any], params: Any) -> set[str]:
-    """The values of all options that the spec marks with C(no_log), as AnsibleModule finds them."""
+    """The texts in all options that the spec marks with C(no_log), as AnsibleModule finds them."""
     found: set[str] = set()
     for name, option in spec.items():
         value = params.get(name) if isinstance(params, Mapping) else None
-        if option.get("no_log") and value:
-            found.add(str(value))
+        if option.get("no_log"):
+            found |= _texts(value)
         found |= no_log_values(option.get("options", {}), value)
     return found
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, Mapping):
+        return set().union(*(_texts(member) for member in value.values()), set())
+    return {str(value)} if value and not isinstance(value, bool) else set()
 
 
 def refused_values(spec: Mapping[str, Any], params: Any) -> set[str]:
@@ -128,9 +145,9 @@ def complete(flow: Flow, params: Params, run: Run) -> Result:
         result = {"failed": True, "msg": str(failure), **failure.result}
     except (ApiError, InvalidOptions, InvalidSettings) as error:
         result = {"failed": True, "msg": str(error), "changed": False}
-    result = remove_values(result, secrets_of(params))
-    result["invocation"] = show_invocation(params)
-    return result
+    shown: Result = remove_values(result, secrets_of(params))
+    shown["invocation"] = show_invocation(params)
+    return shown
 
 
 # --- wa_application_settings -------------------------------------------------------------------------------------
@@ -148,7 +165,7 @@ def application_settings(params: Params, run: Run, hold_restart_bound: bool = Fa
         raise InvalidOptions("state absent resets everything; it does not go with settings or extra_settings")
     if state != "absent" and params["settings"] is None and params["extra_settings"] is None:
         raise InvalidOptions(f"state {state} needs settings or extra_settings")
-    wish = read_wish(params["settings"], params["extra_settings"])
+    wish = read_wish(read_settings(params["settings"]), params["extra_settings"])
     option_version = params["client_version"]
     if option_version and parse_version(option_version) is None:
         raise InvalidOptions("client_version: must be a client version such as 2.57.2")
@@ -156,7 +173,14 @@ def application_settings(params: Params, run: Run, hold_restart_bound: bool = Fa
         client.keep_secret(wish.leaves())
         current, answer = _read_settings(client)
         version = parse_version(answer.version) or parse_version(option_version)
-        intent = plan(current, wish, state, params["unreported"], params["restart_bound"], version)
+        intent = plan(
+            current,
+            wish,
+            state,
+            params["unreported"],
+            restart_bound=params["restart_bound"],
+            version=version,
+        )
         shown = _Shown(intent, show_version(version), params["restart_bound"], run.diff_mode)
         held = hold_restart_bound and bool(intent.restart)
         if held or run.check_mode or not intent.writes:
@@ -170,7 +194,7 @@ def application_settings(params: Params, run: Run, hold_restart_bound: bool = Fa
 
 
 def _read_settings(client: Client) -> tuple[Settings, Answer]:
-    """The settings object of a GET, with the C(application) wrapper or flat, as some gateways give it (API notes, 2.1)."""
+    """The settings object of a GET: wrapped in C(application), or flat as some gateways give it (API notes, 2.1)."""
     answer = client.get(SETTINGS)
     body = answer.body
     found: Any = None
@@ -181,7 +205,9 @@ def _read_settings(client: Client) -> tuple[Settings, Answer]:
         if found is body:
             found = {name: value for name, value in body.items() if name not in ("meta", "errors")} or None
     if not isinstance(found, Mapping):
-        raise ApiError(f"GET {SETTINGS}: the answer holds no settings; is api_url the address of a WhatsApp Business client?")
+        raise ApiError(
+            f"GET {SETTINGS}: the answer holds no settings; is api_url the address of a WhatsApp Business client?"
+        )
     client.keep_secret(found)
     return dict(found), answer
 
@@ -217,20 +243,23 @@ class _Shown:
         """What a GET after the writing reports. Raises _Failure where the client did not take over what was sent."""
         intent, after, warnings = self._intent, canonical_settings(reported), list(self._intent.warnings)
         if intent.delete:
-            changed = [path for path in differences(intent.before, after)]
+            changed = differences(intent.before, after)
             names = tuple(sorted(dotted(path) for path in changed))
             restart = tuple(sorted(dotted(path) for path in changed if is_restart_bound(path, self._restart_bound)))
             stubborn = sorted(dotted(path) for path in non_default(reported))
             if stubborn:
-                warnings.append(f"after the reset the client reports other values than the documented defaults for: {', '.join(stubborn)}")
+                warnings.append(
+                    "after the reset the client reports other values than the documented defaults for: "
+                    + ", ".join(stubborn)
+                )
             return self._result(after, names, restart, (), tuple(warnings))
         unverified = tuple(sorted(dotted(path) for path in intent.sent if not reports(after, path)))
         result = self._result(after, intent.changed, intent.restart, unverified, tuple(warnings))
         dropped = not_taken_over(intent.sent, after)
         if dropped:
-            names = ", ".join(sorted(dotted(path) for path in dropped))
             raise _Failure(
-                f"the client answered that it took the settings over, but reports other values afterwards for: {names}",
+                "the client answered that it took the settings over, but reports other values afterwards for: "
+                + ", ".join(sorted(dotted(path) for path in dropped)),
                 result,
             )
         return result
@@ -295,7 +324,7 @@ def health_info(params: Params, run: Run) -> Result:
     with run.connect(connection, True) as client:
         if params["wait"]:
             health = _wait_for_health(client, connection.api_url, params, expected, run)
-            warnings = []
+            warnings: list[str] = []
         else:
             health, warnings = _health_now(client)
         shards = _shards(client) if health.clustered else None
@@ -306,7 +335,9 @@ def health_info(params: Params, run: Run) -> Result:
 def _show_health(health: Health, shards: int | None, healthy: bool) -> Result:
     return {
         "changed": False,
-        "nodes": [{"name": node.name, "role": node.role, "gateway_status": node.gateway_status} for node in health.nodes],
+        "nodes": [
+            {"name": node.name, "role": node.role, "gateway_status": node.gateway_status} for node in health.nodes
+        ],
         "connected_coreapps": health.connected_coreapps,
         "clustered": health.clustered,
         "shards": shards,
@@ -357,9 +388,7 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
             message = f"{address}: no phone number is registered ({missing}); waiting does not change that"
             raise _Failure(message, _show_health(health, None, False))
         if waited + params["wait_interval"] > timeout:
-            raise _Failure(
-                f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False)
-            )
+            raise _Failure(f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False))
         if missing != last_line or waited - said_at >= _PROGRESS_EVERY:
             run.progress(f"{address}: waiting for health, {waited:.0f} s of {timeout:g} s: {missing}")
             last_line, said_at = missing, waited

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, REQUESTS_IMPORT_ERROR
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values, secrets_of
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub

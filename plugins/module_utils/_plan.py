@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is to be done to bring an application's settings where they were declared. Pure: no request, no file, no Ansible.
+"""What is to be done to bring an application's settings where they were declared.
+
+Pure: no request, no file, no Ansible.
 
 Settings objects are nested as in the API. Inside this file a setting is addressed by its path, a tuple of names;
 outside by its dotted name. "Canonical" is the form in which values are compared and shown: delays as integers,
@@ -173,7 +175,9 @@ def _same(key: Key | None, reported: Any, wanted: Any) -> bool:
     if key is not None:
         reported = canonical(key, reported)
         return type(reported) is type(wanted) and bool(reported == wanted)
-    return _loose(reported) == _loose(wanted)
+    if wanted == {} and isinstance(reported, Mapping):
+        return True  # extra settings are laid over what is there, and here is nothing to lay
+    return bool(_loose(reported) == _loose(wanted))
 
 
 def _loose(value: Any) -> Any:
@@ -219,7 +223,9 @@ def _check_webhook(name: str, url: str) -> None:
     if not url:
         return
     if url.partition("://")[0].lower() != "https":
-        raise InvalidSettings(f"{name}: must begin with https:// (the client delivers callbacks over HTTPS only), or be empty")
+        raise InvalidSettings(
+            f"{name}: must begin with https:// (the client delivers callbacks over HTTPS only), or be empty"
+        )
     try:
         parts = urlsplit(url)
         usable = bool(parts.hostname) and not re.search(r"\s", url) and (parts.port is None or parts.port > 0)
@@ -244,13 +250,19 @@ def read_wish(settings: Mapping[str, Any] | None, extra_settings: Mapping[str, A
         key = _PATHS.get(path)
         if key is None:
             _refuse_read_only(path)
-            raise InvalidSettings(f"{dotted(path)}: unknown setting; keys that this collection does not know go into extra_settings")
+            raise InvalidSettings(
+                f"{dotted(path)}: unknown setting; keys that this collection does not know go into extra_settings"
+            )
         known[path] = _check(dotted(path), key, value)
     extra: dict[Path, Any] = {}
     for path, value in flatten(extra_settings or {}):
+        if path in _GROUPS and value == {}:
+            continue
         _refuse_read_only(path)
         if path in _PATHS or path in _GROUPS or any(path[:depth] in _PATHS for depth in range(1, len(path))):
-            raise InvalidSettings(f"{dotted(path)}: is a documented setting; declare it in settings, not in extra_settings")
+            raise InvalidSettings(
+                f"{dotted(path)}: is a documented setting; declare it in settings, not in extra_settings"
+            )
         extra[path] = _plain(dotted(path), value)
     return Wish(known, extra)
 
@@ -286,7 +298,8 @@ def _gate(wish: Wish, current: Mapping[str, Any], version: Version | None) -> li
         key, name = _PATHS[path], dotted(path)
         if version is not None and key.since is not None and version < key.since:
             raise InvalidSettings(
-                f"{name}: needs client version {show_version(key.since)} or newer, this client is {show_version(version)}"
+                f"{name}: needs client version {show_version(key.since)} or newer, "
+                f"this client is {show_version(version)}"
             )
         if (
             version is not None
@@ -296,8 +309,8 @@ def _gate(wish: Wish, current: Mapping[str, Any], version: Version | None) -> li
             and not _same(key, lookup(current, path), value)
         ):
             raise InvalidSettings(
-                f"{name}: cannot be set to {str(value).lower()} from client version {show_version(key.fixed_since)} on, "
-                f"this client is {show_version(version)}"
+                f"{name}: cannot be set to {str(value).lower()} from client version {show_version(key.fixed_since)} "
+                f"on, this client is {show_version(version)}"
             )
         if key.deprecated is not None and (version is None or version >= key.deprecated):
             since = "" if key.deprecated == (0,) else f" since client version {show_version(key.deprecated)}"
@@ -314,6 +327,7 @@ def plan(
     wish: Wish,
     state: str = "present",
     unreported: str = "send",
+    *,
     restart_bound: Sequence[str] = RESTART_BOUND,
     version: Version | None = None,
 ) -> Plan:
@@ -336,10 +350,12 @@ def plan(
                 sent[path] = value
         elif unreported == "skip":
             warnings.append(f"{dotted(path)} is not reported by the client and was skipped (unreported: skip)")
-        elif key is None or key.certainty is Certainty.UNKNOWN or value != key.default:
+        elif _may_differ(key, value):
             sent[path] = value
             unverified.append(path)
-            warnings.append(f"{dotted(path)} is not reported by the client, so it is sent on every run (unreported: send)")
+            warnings.append(
+                f"{dotted(path)} is not reported by the client, so it is sent on every run (unreported: send)"
+            )
     before = canonical_settings(current)
     after = copy.deepcopy(before)
     for path, value in sent.items():
@@ -356,6 +372,13 @@ def plan(
         unverified=_names(unverified),
         warnings=tuple(warnings),
     )
+
+
+def _may_differ(key: Key | None, value: Any) -> bool:
+    """Whether a wanted value may differ from one that the client does not report."""
+    if key is None:
+        return bool(value != {})
+    return key.certainty is Certainty.UNKNOWN or bool(value != key.default)
 
 
 def build_patch(current: Mapping[str, Any], sent: Mapping[Path, Any], delays_as_strings: bool = True) -> Settings:
@@ -454,6 +477,6 @@ def show_diff(before: Settings, after: Settings, unverified: Mapping[Path, Any])
         place(new, path, lookup(mask(holder), path))
     for path in differences(before, after):
         shown = lookup(new, path)
-        if isinstance(shown, str) and shown == lookup(old, path):
-            place(new, path, shown + CHANGED)
+        if reports(new, path) and shown == lookup(old, path):
+            place(new, path, [*shown, CHANGED] if isinstance(shown, list) else f"{shown} {CHANGED}")
     return {"before": old, "after": new}

@@ -13,8 +13,8 @@ description:
   - Brings the settings of C(/v1/settings/application) to the declared values, and nothing else. A second run changes
     nothing and writes nothing.
   - Every write is read back. A setting that the client did not take over is an error.
-  - Some settings take effect only when the Coreapp containers are restarted. The module says so in RV(restart_required);
-    the role P(wabiz.onprem.wa_settings#role) does the restart.
+  - Some settings take effect only when the Coreapp containers are restarted. The module says so in
+    RV(restart_required); the role P(wabiz.onprem.wa_settings#role) does the restart.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -28,16 +28,19 @@ attributes:
     support: full
   idempotent:
     support: partial
-    details: Settings that the client does not report are sent on every run, unless the default is wanted. See O(unreported).
+    details: Settings that the client does not report are sent on every run, unless the default is wanted. See
+      O(unreported).
   action:
     support: full
-    details: With a local connection, and where nothing asks for another process, the work is done inside the controller process.
+    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
+      process.
   async:
     support: full
   delegation:
     support: full
   platform:
     platforms: all
+    support: full
 options:
   settings:
     description:
@@ -164,8 +167,8 @@ options:
         type: bool
       verbose_logging:
         description:
-          - Very detailed log of the Coreapp, for tests only. O(settings.log_level) is ignored while it is on. From client
-            version 2.51.1.
+          - Very detailed log of the Coreapp, for tests only. O(settings.log_level) is ignored while it is on. From
+            client version 2.51.1.
           - Default of the client is V(false). Takes effect when the Coreapp is restarted.
         type: bool
       log_level:
@@ -180,8 +183,8 @@ options:
           - fatal
       pass_through:
         description:
-          - Whether a message is deleted from the local database once it is delivered or read. V(false) is advised, status
-            callbacks do not work as meant otherwise.
+          - Whether a message is deleted from the local database once it is delivered or read. V(false) is advised,
+            status callbacks do not work as meant otherwise.
           - Cannot be switched on from client version 2.35 on.
           - Default of the client is V(false). Takes effect when the Coreapp is restarted.
         type: bool
@@ -202,10 +205,11 @@ options:
   state:
     description:
       - V(present) changes the named settings only.
-      - V(replaced) changes the named settings, and puts every other documented setting back to its default. It leaves alone
-        what has no certain default (such as the webhook URL), what is deprecated and what the client does not report.
-      - V(absent) puts everything back to the defaults of the client, when a setting with a certain default differs from it
-        or a webhook URL is set.
+      - V(replaced) changes the named settings, and puts every other documented setting back to its default. It leaves
+        alone what has no certain default (such as the webhook URL), what is deprecated and what the client does not
+        report.
+      - V(absent) puts everything back to the defaults of the client, when a setting with a certain default differs from
+        it or a webhook URL is set.
     type: str
     default: present
     choices:
@@ -224,7 +228,8 @@ options:
       - skip
   restart_bound:
     description:
-      - Dotted names of the settings that take effect only when the Coreapp is restarted. The name of a group stands for all in it.
+      - Dotted names of the settings that take effect only when the Coreapp is restarted. The name of a group stands for
+        all in it.
       - The default is every setting of which any part of the API's documentation says so.
     type: list
     elements: str
@@ -295,7 +300,8 @@ before:
       max_concurrent_requests: 6
       url: https://hooks.example.com/wa?********
 after:
-  description: The settings as the client reports them afterwards, in the same form. In check mode, what it would report.
+  description: The settings as the client reports them afterwards, in the same form. In check mode, what it would
+    report.
   returned: when the client could be read
   type: dict
   sample:

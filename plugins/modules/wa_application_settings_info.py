@@ -26,13 +26,15 @@ attributes:
     support: full
   action:
     support: full
-    details: With a local connection, and where nothing asks for another process, the work is done inside the controller process.
+    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
+      process.
   async:
     support: full
   delegation:
     support: full
   platform:
     platforms: all
+    support: full
 seealso:
   - module: wabiz.onprem.wa_application_settings
 """
@@ -67,7 +69,8 @@ api_status:
   type: str
   sample: stable
 non_default_settings:
-  description: Dotted names and values of the settings that differ from their default, for those whose default is certain.
+  description: Dotted names and values of the settings that differ from their default, for those whose default is
+    certain.
   returned: success
   type: dict
   sample:

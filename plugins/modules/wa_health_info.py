@@ -27,18 +27,21 @@ attributes:
     support: full
   action:
     support: full
-    details: With a local connection, and where nothing asks for another process, the work is done inside the controller process.
+    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
+      process.
   async:
     support: full
   delegation:
     support: full
   platform:
     platforms: all
+    support: full
 options:
   wait:
     description:
       - Whether to poll until the client is as healthy as O(expect_connected) and O(expect_nodes) say.
-      - A client without a registered phone number never becomes connected by waiting. The wait ends at once then, as a failure.
+      - A client without a registered phone number never becomes connected by waiting. The wait ends at once then, as a
+        failure.
     type: bool
     default: false
   wait_timeout:

@@ -14,10 +14,10 @@ This module is private to the collection.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
@@ -27,6 +27,7 @@ from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values
 
@@ -128,7 +129,7 @@ class DirectAction(ActionBase):
             if interpreter.replace(" ", "") == "{{ansible_playbook_python}}":
                 return True  # by far the most common template; rendering it costs a tenth of the whole task
             interpreter = str(self._templar.template(interpreter))
-        return interpreter.startswith("auto") or os.path.abspath(interpreter) == os.path.abspath(sys.executable)
+        return interpreter.startswith("auto") or Path(interpreter).absolute() == Path(sys.executable).absolute()
 
     def _switched_on(self, task_vars: Mapping[str, Any]) -> bool:
         value = task_vars.get("wabiz_direct_execution", True)

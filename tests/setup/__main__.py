@@ -8,20 +8,23 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from dependencies import ensure_dependencies
-from engine import Engine, stop_engine
-from locations import CACHE, LOGS, ROOT
-from progress import SetupFailed, fail, say
+from engine import Engine, running_engine, stop_engine
+from images import ensure_images
+from locations import CACHE, EMULATOR, LOGS, ROOT
+from progress import SetupFailed, fail, say, stop_running
 from reference_docs import build_reference
 from runner import run_steps, summarize
 from steps import all_steps, engine_or_fault, environments_of, needs_engine
 from trees import link_collection
-from venvs import DOCS, LINT, Environment, core_version, ensure_environment, newest_core
+from venvs import BENCH, DOCS, LINT, Environment, core_version, ensure_environment, newest_core
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--pytest", default="", metavar="ARGUMENTS", help="further arguments for pytest, in one word")
     commands.add_parser("list", help="list steps and groups")
     script = commands.add_parser("exec", help="run a Python script on the newest ansible-core that is possible here")
+    script.add_argument("--bench", action="store_true", help="in the environment of the measurements")
     script.add_argument("script", help="path from the root of the repository")
     script.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("docs", help="build the reference documentation")
@@ -46,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "list":
                 return list_steps()
             case "exec":
-                return execute([options.script, *options.arguments])
+                return execute([options.script, *options.arguments], bench=options.bench)
             case "docs":
                 return build_docs()
             case "format":
@@ -57,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return fail(error)
     except KeyboardInterrupt:
         return 130
+    finally:
+        stop_running()
 
 
 def run_tests(names: Sequence[str], pytest_arguments: tuple[str, ...]) -> int:
@@ -91,11 +97,20 @@ def prepare(environments: Iterable[Environment]) -> None:
         ensure_dependencies(ready[-1])
 
 
-def execute(command: Sequence[str]) -> int:
-    """Run a Python script of the repository in the environment of the newest ansible-core."""
-    environment = newest_core()
+def execute(command: Sequence[str], *, bench: bool) -> NoReturn:
+    """Become a Python script of the repository, which may import the emulator.
+
+    Not a process of its own below this one: it has things to clean up when it is told to stop. The measurements use an
+    engine where one runs anyway.
+    """
+    environment = BENCH if bench else newest_core()
     prepare([environment])
-    return subprocess.run([environment.python, *command], cwd=ROOT, env=environment.variables(), check=False).returncode
+    variables = environment.variables() | {"PYTHONPATH": str(EMULATOR)}
+    if bench and (engine := running_engine()) is not None:
+        ensure_images(engine)
+        variables |= engine.variables()
+    os.chdir(ROOT)
+    os.execve(environment.python, [str(environment.python), *command], variables)  # noqa: S606 - no shell on purpose
 
 
 def list_steps() -> int:
@@ -129,5 +144,6 @@ def clean() -> int:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     LOGS.mkdir(parents=True, exist_ok=True)
     sys.exit(main())

@@ -20,7 +20,10 @@ from locations import ROOT
 HEARTBEAT_SECONDS = 30.0
 TAIL_LINES = 60
 
+STOP_SECONDS = 15.0
+
 _print_lock = threading.Lock()
+_running: set[subprocess.Popen[str]] = set()
 
 
 class SetupFailed(Exception):
@@ -72,6 +75,7 @@ def logged(
             errors="replace",
             start_new_session=True,
         )
+        _running.add(process)
         finished = threading.Event()
         timed_out = threading.Event()
 
@@ -102,6 +106,7 @@ def logged(
         finally:
             finished.set()
             watcher.join()
+            _running.discard(process)
         if timed_out.is_set():
             sink.write(f"stopped after {timeout} s\n")
             return 124
@@ -112,6 +117,19 @@ def require(command: Sequence[str | Path], log: Path, *, what: str, env: Mapping
     """Run a command of the set-up; raise SetupFailed with the end of its log when it fails."""
     if logged(command, log, env=env, label=what) != 0:
         raise SetupFailed(f"{what}: failed. The end of {log}:\n{tail(log, 25)}")
+
+
+def stop_running() -> None:
+    """Stop the commands that still run: ask them first, so that they can clean up, then kill what is left."""
+    processes = [process for process in tuple(_running) if process.poll() is None]
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline - time.monotonic()))
+        _kill_group(process)
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:

@@ -16,15 +16,17 @@ from pathlib import Path
 
 from engine import Engine, EngineMissing, engine_required, ensure_engine
 from images import ensure_images
-from locations import CACHE, COLLECTION_PATH, COLLECTIONS, ROOT
+from locations import CACHE, COLLECTION_PATH, COLLECTIONS, EMULATOR, ROOT
 from progress import SetupFailed
 from pythons import find_python
 from runner import Session, Step, StepFailed, StepSkipped
 from trees import copy_collection
-from venvs import CORES, LINT, Environment
+from venvs import BENCH, CORES, LINT, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
+# ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
+CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
 OLDEST_PYTHON = "3.9"
 # What the tarball may hold; all else of the repository is for those who develop it.
@@ -56,9 +58,12 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         action = functools.partial(_integration, environment, pytest_arguments)
         steps.append(Step(f"integration-{environment.name}", "integration", "behaviour", action))
     steps += [
+        Step("demo", "smoke", "behaviour", _demo),
+        Step("bench-quick", "smoke", "behaviour", _bench_quick),
         Step("molecule", "molecule", "behaviour", _molecule),
         Step("molecule-containers", "molecule", "behaviour", _molecule_containers),
         Step("containers", "containers", "behaviour", functools.partial(_containers, pytest_arguments)),
+        Step("bench-containers", "containers", "behaviour", _bench_containers),
     ]
     return steps
 
@@ -66,8 +71,10 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
 def environments_of(step: Step) -> tuple[Environment, ...]:
     """Return the environments that a step uses."""
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
-    if step.name in ("containers", f"sanity-python-{OLDEST_PYTHON}"):
+    if step.name in ("containers", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
+    if step.name.startswith("bench-"):
+        return (BENCH,)
     return named or (LINT,)
 
 
@@ -115,6 +122,9 @@ def _mypy(session: Session) -> None:
     session.run(["mypy", "-p", "wabiz_emulator"], env=env | {"MYPYPATH": str(ROOT / "tests" / "emulator")})
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
+    for name in ("bench", "demo"):
+        place = ROOT / "tests" / name
+        session.run(["mypy", *sorted(place.glob("*.py"))], env=env | {"MYPYPATH": f"{place}:{EMULATOR}"})
 
 
 def _yamllint(session: Session) -> None:
@@ -213,7 +223,8 @@ def _sanity_oldest_python(session: Session) -> None:
 
 def _ansible_test(session: Session, env: Mapping[str, str], *arguments: str) -> None:
     copy = copy_collection(session.name)
-    command = ["ansible-test", "sanity", "--venv", "--color", "no", *arguments]
+    shipped = [f"{folder}/" for folder in CHECKED_FOLDERS if (copy / folder).is_dir()]
+    command = ["ansible-test", "sanity", "--venv", "--color", "no", *arguments, *shipped]
     for _attempt in range(3):
         if session.attempt(command, env=env, cwd=copy) == 0:
             if "All targets skipped" in session.log.read_text():
@@ -252,6 +263,22 @@ def _containers(arguments: tuple[str, ...], session: Session) -> None:
     environment = CORES[-1]
     env = _ready(environment) | _ready_engine()
     session.run([environment.python, *PYTEST, "-m", "containers", "tests/integration", *arguments], env=env)
+
+
+def _demo(session: Session) -> None:
+    env = _ready(CORES[-1]) | {"PYTHONPATH": str(EMULATOR)}
+    session.run([CORES[-1].python, "tests/demo/demo.py"], env=env)
+
+
+def _bench_quick(session: Session) -> None:
+    """Keep the measurements alive: that they run and count the right requests, not what comes out of them."""
+    env = _ready(BENCH) | {"PYTHONPATH": str(EMULATOR)}
+    session.run([BENCH.python, "tests/bench/bench.py", "--quick"], env=env)
+
+
+def _bench_containers(session: Session) -> None:
+    env = _ready(BENCH) | _ready_engine() | {"PYTHONPATH": str(EMULATOR)}
+    session.run([BENCH.python, "tests/bench/restart_overhead.py", "--rounds", "1"], env=env)
 
 
 def _molecule(session: Session) -> None:

@@ -73,6 +73,13 @@ DOCS = Environment(
     "docs", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (MODULE_REQUIREMENTS, REQUIREMENTS / "docs.txt")
 )
 
+BENCH = Environment(
+    "bench",
+    ("3.12", "3.13", "3.14", "3.11", "3.10"),
+    "ansible-core",
+    (*TEST_REQUIREMENTS, ROOT / "tests" / "bench" / "requirements.txt"),
+)
+
 
 def newest_core() -> Environment:
     """Return the environment of the newest ansible-core that this machine's interpreters can carry."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Sequence
+from collections.abc import Sequence
 
 from wabiz_emulator import commands
 

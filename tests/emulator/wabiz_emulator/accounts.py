@@ -13,7 +13,8 @@ import json
 import secrets
 import string
 import time
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 ADMIN = "ROLE_ADMIN"
 USER = "ROLE_USER"

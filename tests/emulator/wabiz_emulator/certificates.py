@@ -9,7 +9,8 @@ import ipaddress
 import os
 import pathlib
 import ssl
-from typing import TYPE_CHECKING, Iterable
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cryptography import x509

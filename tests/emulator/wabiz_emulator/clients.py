@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from wabiz_emulator import health, logs, node
 from wabiz_emulator.store import FileStore, MemoryStore, State, Store

@@ -7,7 +7,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import unquote
 
 from wabiz_emulator import accounts, faults, health, settings, webapp

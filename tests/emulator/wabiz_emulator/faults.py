@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 ACTIONS = ("proceed", "status", "error", "reset", "cut", "expired_token", "html", "empty", "redirect")
 DEFAULT_STATUSES = {"status": 500, "error": 500, "expired_token": 401, "html": 502, "empty": 200, "redirect": 302}

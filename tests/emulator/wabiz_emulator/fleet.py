@@ -9,7 +9,8 @@ import json
 import pathlib
 import signal
 import subprocess
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from wabiz_emulator import certificates, processes, store
 

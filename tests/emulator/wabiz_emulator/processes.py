@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Mapping
+from collections.abc import Mapping
 
 from wabiz_emulator import health, store
 

@@ -10,8 +10,9 @@ import socket
 import ssl
 import struct
 import traceback
+from collections.abc import Callable, Mapping, Sequence
 from http.client import responses
-from typing import Any, Callable, Mapping, Sequence
+from typing import Any
 
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
@@ -73,7 +74,7 @@ async def _serve(locate: Locate, incoming: HTTPServerRequest) -> None:
     except StreamClosedError:
         # The peer left before its answer.
         return
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever breaks, the peer gets an answer and the reader of the log a reason
         traceback.print_exc()
         _send(incoming, Response(500))
 

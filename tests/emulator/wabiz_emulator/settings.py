@@ -7,7 +7,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from typing import Any, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from wabiz_emulator.errors import ApiError, entry
 from wabiz_emulator.switches import Switches

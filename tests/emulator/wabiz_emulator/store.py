@@ -13,7 +13,8 @@ import os
 import pathlib
 import secrets
 import time
-from typing import Any, Callable, Iterator, Mapping, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from wabiz_emulator import accounts, faults
 from wabiz_emulator.health import NodeRecord

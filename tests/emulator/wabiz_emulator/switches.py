@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 # Settable, but not in the GET samples (reference, sections 2.3 and 2.4).
 ABSENT_FROM_SAMPLES = [
@@ -68,14 +69,13 @@ class Switches:
             if name not in fields:
                 raise ValueError(f"unknown switch {name}")
             current = getattr(self, name)
-            if isinstance(current, float) and type(value) is int:
-                value = float(value)
-            if type(value) is not type(current):
+            fitting = float(value) if isinstance(current, float) and type(value) is int else value
+            if type(fitting) is not type(current):
                 raise ValueError(f"switch {name}: {type(current).__name__} expected")
             choices = fields[name].metadata["choices"]
-            if choices and value not in choices:
+            if choices and fitting not in choices:
                 raise ValueError(f"switch {name}: one of {', '.join(choices)} expected")
-            accepted[name] = value
+            accepted[name] = fitting
         return dataclasses.replace(self, **accepted)
 
 

@@ -8,7 +8,8 @@ import base64
 import dataclasses
 import json
 import time
-from typing import Any, Callable, Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from wabiz_emulator import accounts, health, settings
 from wabiz_emulator.errors import ApiError, Unauthorized, entry

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from support.batch import (
     AGAIN,
     CHECK,
@@ -69,7 +70,12 @@ def nested(name: str, value: Any) -> dict[str, Any]:
 
 CASES = [
     # Nested objects that are replaced are the harder half; both halves are in test_settings_writing.py.
-    Case(name, {"settings": nested(name, wanted)}, stored=nested(name, stored), switches={"report_all": True, "nested": "replace"})
+    Case(
+        name,
+        {"settings": nested(name, wanted)},
+        stored=nested(name, stored),
+        switches={"report_all": True, "nested": "replace"},
+    )
     for name, (stored, wanted, _seen) in VALUES.items()
 ]
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import certifi
 import pytest
+
 from support.batch import FIRST, Case, RunCases, assert_same_over_both_paths
 from support.commands import AnsibleCommands
 from support.emulator import PASSWORD, EmulatedClient
@@ -31,7 +32,12 @@ class Refusal:
 
 
 def _refused(
-    name: str, options: Mapping[str, Any], *message: str, wire: tuple[str, ...] = (), connection: str = "token", **case: Any
+    name: str,
+    options: Mapping[str, Any],
+    *message: str,
+    wire: tuple[str, ...] = (),
+    connection: str = "token",
+    **case: Any,
 ) -> Refusal:
     return Refusal(Case(name, options, connection=connection, steps=(FIRST,), **case), message, wire)
 
@@ -54,7 +60,9 @@ REFUSALS = [
     _bad_setting("a delay of zero", {"max_callback_backoff_delay_ms": 0}, "max_callback_backoff_delay_ms", "positive"),
     _bad_setting("a delay in words", {"callback_backoff_delay_ms": "3 s"}, "callback_backoff_delay_ms"),
     _bad_setting("an interval of zero", {"heartbeat_interval": 0}, "heartbeat_interval", "positive"),
-    _bad_setting("a value outside the choices", {"webhooks": {"max_concurrent_requests": 7}}, "max_concurrent_requests", "24"),
+    _bad_setting(
+        "a value outside the choices", {"webhooks": {"max_concurrent_requests": 7}}, "max_concurrent_requests", "24"
+    ),
     _bad_setting("a log level outside the choices", {"log_level": "debug"}, "log_level", "warning"),
     _bad_setting("null for a choice", {"log_level": None}, "log_level"),
     _bad_setting("a kind of media outside the choices", {"media": {"auto_download": ["gif"]}}, "auto_download", "gif"),
@@ -83,7 +91,10 @@ REFUSALS = [
     _bad_option("no CA file named", {"ca_path": ""}, "certificate"),
     _bad_option("nobody listens", {"api_url": "https://127.0.0.1:1", "retries": 0}, "cannot be reached"),
     _bad_option(
-        "unknown host", {"api_url": "https://wa.invalid:9090", "retries": 0, "timeout": 5}, "wa.invalid", "cannot be reached"
+        "unknown host",
+        {"api_url": "https://wa.invalid:9090", "retries": 0, "timeout": 5},
+        "wa.invalid",
+        "cannot be reached",
     ),
     _refused("state present alone", {}, "present", "settings"),
     _refused("absent with settings", {"state": "absent", **OK}, "absent", "settings"),
@@ -121,9 +132,16 @@ REFUSALS = [
         users=[USER],
     ),
     _refused("a token that is none", {**OK, "token": "not-a-token"}, "token", wire=(GET,)),
-    _refused("a wrong path prefix", {**OK, "api_url": "{api_url}/elsewhere"}, "HTTP 404", wire=("GET /elsewhere/v1/settings/application",)),
+    _refused(
+        "a wrong path prefix",
+        {**OK, "api_url": "{api_url}/elsewhere"},
+        "HTTP 404",
+        wire=("GET /elsewhere/v1/settings/application",),
+    ),
     _refused("an HTML page", OK, "HTML", wire=(GET,), faults=[{"action": "html", "status": 200}]),
-    _refused("a redirect", OK, "redirect", wire=(GET,), faults=[{"action": "redirect", "location": "https://x.example.com/"}]),
+    _refused(
+        "a redirect", OK, "redirect", wire=(GET,), faults=[{"action": "redirect", "location": "https://x.example.com/"}]
+    ),
     _refused(
         "a setting that the client refuses",
         {"extra_settings": {"new_switch": True}},
@@ -203,7 +221,9 @@ def test_both_paths_give_the_same_errors(run_cases: RunCases) -> None:
 
 def test_the_exit_code_of_a_single_refusal(client: EmulatedClient, path: str, ansible: AnsibleCommands) -> None:
     task = {"wabiz.onprem.wa_application_settings": {**client.with_token(), "settings": {"log_level": "debug"}}}
-    run = ansible.playbook([{"hosts": "all", "tasks": [task]}], {"client": {"wabiz_direct_execution": path != "module"}})
+    run = ansible.playbook(
+        [{"hosts": "all", "tasks": [task]}], {"client": {"wabiz_direct_execution": path != "module"}}
+    )
     assert run.rc == 2
     assert client.verbs() == []
 
@@ -256,6 +276,8 @@ def test_an_unknown_version_never_blocks(case: Case, path: str, run_cases: RunCa
     assert outcome.results[FIRST]["client_version"] is None
 
 
-@pytest.mark.parametrize("cases", [DEPRECATED, BEFORE_THE_DEPRECATION, UNKNOWN_VERSION], ids=lambda cases: cases[0].name)
+@pytest.mark.parametrize(
+    "cases", [DEPRECATED, BEFORE_THE_DEPRECATION, UNKNOWN_VERSION], ids=lambda cases: cases[0].name
+)
 def test_both_paths_gate_alike(cases: list[Case], run_cases: RunCases) -> None:
     assert_same_over_both_paths(run_cases, cases)

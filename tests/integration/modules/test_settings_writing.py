@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from support.batch import (
     AGAIN,
     CHECK,
@@ -36,7 +37,11 @@ AWAY: dict[str, Any] = {
     "heartbeat_interval": 6,
     "unhealthy_interval": 31,
     "media": {"auto_download": ["audio"]},
-    "webhooks": {"url": HOOK, "max_concurrent_requests": 12, "message": {"sent": False, "delivered": True, "read": True}},
+    "webhooks": {
+        "url": HOOK,
+        "max_concurrent_requests": 12,
+        "message": {"sent": False, "delivered": True, "read": True},
+    },
     "notify_user_change_number": True,
     "show_security_notifications": True,
     "garbagecollector_enable": {"messages": False, "media": True},
@@ -253,7 +258,9 @@ class Rest:
     warnings: tuple[str, ...] = ()
 
 
-def _rest(name: str, options: Mapping[str, Any], warnings: tuple[str, ...] = (), connection: str = "token", **case: Any) -> Rest:
+def _rest(
+    name: str, options: Mapping[str, Any], warnings: tuple[str, ...] = (), connection: str = "token", **case: Any
+) -> Rest:
     return Rest(Case(name, options, connection=connection, steps=(CHECK, FIRST), **case), warnings)
 
 

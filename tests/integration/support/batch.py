@@ -72,7 +72,9 @@ class Batch:
 RunCases = Callable[[str, Sequence[Case]], Batch]
 
 
-def run_batch(commands: AnsibleCommands, emulator: Emulator, path: str, cases: Iterable[Case], *arguments: str) -> Batch:
+def run_batch(
+    commands: AnsibleCommands, emulator: Emulator, path: str, cases: Iterable[Case], *arguments: str
+) -> Batch:
     """Run the cases over one of PATHS. A case ends at its first failure, as a host does in any play."""
     cases = list(cases)
     clients: dict[str, EmulatedClient] = {}
@@ -90,7 +92,9 @@ def run_batch(commands: AnsibleCommands, emulator: Emulator, path: str, cases: I
     hosts: dict[str, dict[str, Any]] = {_host(case): {} for case in cases}
     run = commands.playbook([play], hosts, *arguments, variables=PATHS[path])
     stats = run.stats()
-    return Batch(run, {case.name: _outcome(case, run, clients[case.name], stats[_host(case)]["failures"]) for case in cases})
+    return Batch(
+        run, {case.name: _outcome(case, run, clients[case.name], stats[_host(case)]["failures"]) for case in cases}
+    )
 
 
 def _host(case: Case) -> str:

@@ -4,24 +4,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import pathlib
 import sys
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "emulator"))
 
-import emulated  # noqa: E402
-from wabiz_emulator import certificates  # noqa: E402
+import emulated
+from emulated import Pki
 
-
-@dataclasses.dataclass
-class Pki:
-    ca: str
-    tls: list[str]
+from wabiz_emulator import certificates
 
 
 @pytest.fixture(scope="session")

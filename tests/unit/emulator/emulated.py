@@ -5,21 +5,32 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import requests
+
 from wabiz_emulator import commands, control
 
 PASSWORD = "Preset-Passw0rd"
 API_KEY = "an-api-key-of-24-letters"
 PATIENCE = 20.0
 PACKAGE_PARENT = pathlib.Path(commands.__file__).resolve().parent.parent
+
+
+@dataclasses.dataclass
+class Pki:
+    """Path of the CA, and the options that give a server its certificate."""
+
+    ca: str
+    tls: list[str]
 
 
 class Api:

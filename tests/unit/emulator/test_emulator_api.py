@@ -230,5 +230,5 @@ def test_control_api_says_what_is_wrong(api: Api) -> None:
         lambda: api.control.token("nobody"),
         lambda: api.control.act_on_node("nobody", "restart"),
     ):
-        with pytest.raises(ValueError, match="POST|PATCH"):
+        with pytest.raises(ValueError, match=r"POST|PATCH"):
             call()

@@ -99,7 +99,8 @@ def test_switch_token_seconds(api: Api) -> None:
 
 def test_faults_that_answer(api: Api) -> None:
     api.control.fault("status", status=503)
-    assert (lambda answer: (answer.status_code, answer.content))(api.call("GET", SETTINGS)) == (503, b"")
+    answer = api.call("GET", SETTINGS)
+    assert (answer.status_code, answer.content) == (503, b"")
     api.control.fault("error", status=429, code=1015, details="slow down")
     answer = api.call("GET", SETTINGS)
     assert (answer.status_code, answer.json()["errors"][0]["details"]) == (429, "slow down")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 import requests
-from conftest import Pki
-from emulated import PASSWORD, Api, error_codes, eventually, run_command, running
+from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
+
 from wabiz_emulator import certificates
 
 SETTINGS = "/v1/settings/application"

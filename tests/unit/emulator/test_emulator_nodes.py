@@ -10,11 +10,12 @@ import os
 import pathlib
 import signal
 import subprocess
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import Pki
-from emulated import PASSWORD, Api, error_codes, eventually, run_command, running
+from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
+
 from wabiz_emulator import store
 
 SETTINGS = "/v1/settings/application"
@@ -247,8 +248,7 @@ def test_database_stand_in_and_the_wait_for_it(tmp_path: pathlib.Path) -> None:
 
 def alive(pid: int) -> bool:
     try:
-        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

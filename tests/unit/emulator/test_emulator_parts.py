@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+
 from wabiz_emulator import accounts, faults, health, logs, switches
 
 NOW = 1000.0

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from wabiz_emulator import settings
 from wabiz_emulator.errors import ApiError
 from wabiz_emulator.switches import Switches

@@ -1,0 +1,95 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Run
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
+
+_SETTINGS = application_settings()
+_REQUIRED = ("cluster", "api_delegate", "restart", "backend", "state_dir")
+_CONTROLLER = ("localhost", "127.0.0.1", "::1")
+
+
+class ActionModule(DirectAction):
+    """The one task of a converged host. What it costs is paid by every host of a fleet, so it does no more than it must."""
+
+    direct = DirectFlow(_SETTINGS, partial(flow, hold_restart_bound=True))
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        task_vars = task_vars or {}
+        # Not DirectAction's own: there is no module behind this action.
+        result: dict[str, Any] = super(DirectAction, self).run(tmp, task_vars)
+        args = self._task.args
+        missing = [name for name in _REQUIRED if name not in args]
+        if missing:
+            raise AnsibleActionFail(f"missing required arguments: {', '.join(missing)}")
+        single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
+        leader = own if single else Claim(args["cluster"], "settings", task_vars).leader()
+        result.update(
+            changed=False, leads=leader == own, leader=leader, pending=False, held=False, owed=False, undecided=False
+        )
+        if not result["leads"]:
+            result["msg"] = f"{leader} does this for cluster {args['cluster']}"
+            return result
+        if self._api_is_here(args["api_delegate"], task_vars):
+            result.update(self._settings())
+            if result.get("failed"):
+                return result
+        else:
+            result["undecided"] = True
+        # The records of other hosts and of Kubernetes are not within reach of this task's connection.
+        readable = single and args["backend"] != "kubernetes"
+        if readable:
+            debt, problem = Records(self, args["state_dir"], args["cluster"]).read()
+            result["owed"] = debt is not None
+            if problem is not None and args["restart"] == "never":
+                result.setdefault("warnings", []).append(f"the record of owed restarts cannot be read: {problem}")
+        to_pay = result["owed"] and args["restart"] != "never"
+        result["pending"] = bool(
+            result["held"] or result["undecided"] or to_pay or not readable or args["restart"] == "always"
+        )
+        if result["owed"] and not result["pending"]:
+            result["msg"] = f"cluster {args['cluster']} owes a restart; wa_settings_restart is never"
+        return result
+
+    def _settings(self) -> dict[str, Any]:
+        """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
+        run = Run(check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
+        params = {name: value for name, value in self._task.args.items() if name in _SETTINGS}
+        if params.get("state") == "absent":
+            # For the role nothing declared is an empty dictionary, for the module it is no dictionary.
+            params = {name: value for name, value in params.items() if value != {}}
+        result = run_here("wabiz.onprem.wa_application_settings", self.direct, params, run)
+        if result.get("held"):
+            result["changed"] = False
+            result.pop("diff", None)
+        return result
+
+    def _api_is_here(self, delegate: str, task_vars: dict[str, Any]) -> bool:
+        """Whether the API is called from the controller, and nothing asks for a process of its own there.
+
+        API calls never need become, whatever the play says for the containers' sake.
+        """
+        if not HAS_REQUESTS or any(self._task.environment or ()) or not self._switched_on(task_vars):
+            return False
+        if delegate == task_vars["inventory_hostname"]:
+            return self._connection.transport == "local" and self._same_python(task_vars)
+        if delegate in _CONTROLLER and delegate not in task_vars["groups"]["all"]:
+            return True
+        hostvars = task_vars["hostvars"]
+        if delegate not in hostvars:
+            return False
+        facts = hostvars[delegate]
+        return bool(facts.get("ansible_connection") == "local") and self._same_python(dict(facts))

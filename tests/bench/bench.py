@@ -1,0 +1,156 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The measurements: `make bench`, or with options `make bench ARGS=--quick`."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import datetime
+import importlib.metadata
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fleet import Fleet, running_fleet
+from measure import CommandFailed, measure
+from report import Run, Sample, replace_figures, show_figures, show_restarts, show_targets
+from restart_overhead import take_restarts
+from subjects import FULL, PLAYBOOKS, QUICK, SUBJECTS, Block, Cell, round_of
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+CACHE = ROOT / ".cache" / "bench"
+RUN_TIMEOUT_SECONDS = 900.0
+RESTART_ROUNDS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says and return the exit code."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three clients, one round: does the bench itself work?")
+    parser.add_argument("--minutes", type=float, default=75, help="no new round after this time (default: %(default)s)")
+    parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
+    parser.add_argument("--clients", metavar="NUMBERS", help="of 10, 100, 1000; separated by commas")
+    parser.add_argument("--rounds", type=int, metavar="N", help="at most so many rounds")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former full run")
+    options = parser.parse_args(arguments)
+    plan = QUICK if options.quick else FULL
+    if options.only:
+        names = tuple(options.only.split(","))
+        if unknown := set(names) - set(SUBJECTS):
+            parser.error(f"--only: no such subject: {', '.join(sorted(unknown))}")
+        plan = [block.of(names) for block in plan]
+    if options.clients:
+        plan = [block for block in plan if str(block.clients) in options.clients.split(",")]
+    if options.rounds:
+        plan = [dataclasses.replace(block, rounds=min(block.rounds, options.rounds)) for block in plan]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if options.report:
+        run = Run.from_json(options.report.read_text())
+    else:
+        try:
+            run = take(plan, options.minutes * 60)
+            run = dataclasses.replace(run, restarts=take_restarts(RESTART_ROUNDS if plan is FULL else 1))
+        except CommandFailed as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        (CACHE / "figures.json").write_text(run.to_json())
+    # Only a full run goes into the documentation.
+    publish = plan is FULL
+    place = DOCS if publish else CACHE
+    # Not before: what a process starts seems to need as much memory as the process itself (see measure).
+    from plot import draw  # noqa: PLC0415
+
+    draw(run, place / "performance")
+    if publish:
+        replace_figures(DOCS / "performance.md", run)
+    print(
+        f"\n{show_figures(run)}{show_restarts(run)}\n{show_targets(run)}\nfigures in {CACHE / 'figures.json'}, plots in {place}"
+    )
+    return 0
+
+
+def take(plan: Sequence[Block], limit: float) -> Run:
+    """Measure in rounds, each cell once in each, so that noise hits all alike; no new round after `limit` seconds."""
+    started = time.monotonic()
+    samples: list[Sample] = []
+    load = os.getloadavg()[0]
+    with (
+        tempfile.TemporaryDirectory(prefix="wabiz-bench-") as directory,
+        running_fleet(Path(directory), max(block.clients for block in plan)) as fleet,
+    ):
+        rounds = max(block.rounds for block in plan)
+        for number in range(rounds):
+            cells = round_of(plan, number)
+            seconds = _expected_seconds(cells, samples)
+            elapsed = time.monotonic() - started
+            if samples and elapsed + seconds > limit:
+                print(f"round {number + 1} would not be done within the time; ending here", flush=True)
+                break
+            expectation = f", about {seconds / 60:.0f} minutes" if samples else ""
+            print(f"round {number + 1} of {rounds}: {len(cells)} measurements{expectation}", flush=True)
+            for position, cell in enumerate(cells, 1):
+                samples.append(take_one(fleet, cell, number, Path(directory)))
+                _show_progress(samples[-1], position, len(cells), time.monotonic() - started)
+    return Run(samples=samples, about=_about(load))
+
+
+def take_one(fleet: Fleet, cell: Cell, number: int, place: Path) -> Sample:
+    """Measure one cell once; raise CommandFailed where it did not do its work."""
+    fleet.bring_into(cell.state)
+    command = SUBJECTS[cell.subject].full_command(fleet, cell.clients, cell.forks)
+    cost = measure(command, _environment(place), place / "output.log", RUN_TIMEOUT_SECONDS)
+    _check_requests(cell, fleet.requests())
+    return Sample(**dataclasses.asdict(cell), round=number, **dataclasses.asdict(cost), requests=cell.expected.total())
+
+
+def _check_requests(cell: Cell, arrived: Mapping[str, Counter[str]]) -> None:
+    """What did not do the same work must not be compared."""
+    expected = cell.expected
+    wrong = {name: dict(counts) for name, counts in arrived.items() if counts != expected}
+    missing = cell.clients - len(arrived) if expected else 0
+    if wrong or missing:
+        some = dict(list(wrong.items())[:3])
+        raise CommandFailed(f"{cell}: {dict(expected)} expected from each; none from {missing} clients; {some}")
+
+
+def _environment(place: Path) -> dict[str, str]:
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return variables | {
+        "ANSIBLE_CONFIG": str(PLAYBOOKS / "ansible.cfg"),
+        "ANSIBLE_LOCAL_TEMP": str(place / "local"),
+        "ANSIBLE_REMOTE_TMP": str(place / "remote"),
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def _expected_seconds(cells: Sequence[Cell], samples: Sequence[Sample]) -> float:
+    last = {sample.cell: sample.seconds for sample in samples}
+    return sum(last.get(cell, 0.0) for cell in cells)
+
+
+def _show_progress(sample: Sample, position: int, count: int, elapsed: float) -> None:
+    cell = f"{sample.clients:>5} clients  {sample.forks:>2} forks  {sample.state:<9}  {sample.subject:<12}"
+    print(f"  {position:>3}/{count}  {elapsed:>5.0f} s  {cell}  {sample.seconds:>7.2f} s", flush=True)
+
+
+def _about(load: float) -> dict[str, str]:
+    return {
+        "date": datetime.date.today().isoformat(),
+        "ansible-core": importlib.metadata.version("ansible-core"),
+        "Python": platform.python_version(),
+        "requests": importlib.metadata.version("requests"),
+        "cores": str(os.cpu_count()),
+        "load before": f"{load:.1f}",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The emulated fleet that is measured against, and what tells Ansible about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from wabiz_emulator import certificates, store
+from wabiz_emulator.control import Control
+
+WANTED: dict[str, Any] = {
+    "callback_backoff_delay_ms": 4000,
+    "max_callback_backoff_delay_ms": 600000,
+    "show_security_notifications": True,
+    "log_level": "warning",
+    "webhooks": {"url": "https://hooks.example.com/wa", "max_concurrent_requests": 12},
+}
+STATES = ("converged", "changing")
+STOP_SECONDS = 10.0
+
+
+class Fleet:
+    """Emulated clients in one process, on one port by path prefix, over HTTPS with a CA of their own."""
+
+    def __init__(self, place: Path, url: str, password: str) -> None:
+        self._place = place
+        self._url = url
+        self._ca_path = place / "ca.pem"
+        self._control = Control(url, str(self._ca_path))
+        self.token_file = self._write("token.json", {"token": (place / "token").read_text().strip()})
+        self.password_file = self._write("password.json", {"password": password})
+
+    def inventory(self, clients: int) -> Path:
+        """Return an inventory of the first clients, group `clients`, without credentials."""
+        return self._write(f"inventory-{clients}.json", {
+            "clients": {
+                "hosts": {f"c{number:04}": {} for number in range(1, clients + 1)},
+                "vars": {
+                    "ansible_connection": "local",
+                    "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+                    "api_url": self._url + "/{{ inventory_hostname }}",
+                    "ca_path": str(self._ca_path),
+                    "wanted": WANTED,
+                    "wa_settings_api_url": "{{ api_url }}",
+                    "wa_settings_token": "{{ token }}",
+                    "wa_settings_ca_path": "{{ ca_path }}",
+                    "wa_settings_values": "{{ wanted }}",
+                    # The record of owed restarts on the container host; here each host is the controller itself.
+                    "wa_settings_state_dir": str(self._place / "state"),
+                    "wa_settings_restart_backend": "command",
+                },
+            }
+        })  # fmt: skip
+
+    def bring_into(self, state: str) -> None:
+        """Give every client the wanted settings (`converged`) or the defaults (`changing`), and forget all requests."""
+        self._control.store(WANTED if state == "converged" else {})
+        self._control.clear_requests()
+
+    def requests(self) -> dict[str, Counter[str]]:
+        """Return client → method → how often, of the requests that arrived since the state was set."""
+        counts: dict[str, Counter[str]] = {}
+        for entry in self._control.requests():
+            counts.setdefault(entry["client"], Counter())[entry["method"]] += 1
+        return counts
+
+    def _write(self, name: str, content: Any) -> Path:
+        path = self._place / name
+        path.write_text(json.dumps(content))
+        return path
+
+
+@contextlib.contextmanager
+def running_fleet(place: Path, clients: int) -> Iterator[Fleet]:
+    """Run that many clients; everything lies in `place`, which has to be private."""
+    _authority, certificate, key = certificates.write_pki(place)
+    password = f"Aa1!{secrets.token_urlsafe(12)}"
+    lifeline = place / "lifeline"
+    descriptor = store.hold_lock(lifeline, 0)
+    command = [sys.executable, "-m", "wabiz_emulator", "webapp", "--clients", str(clients), "--prefix"]
+    command += ["--tls-cert", str(certificate), "--tls-key", str(key), "--token", str(place / "token")]
+    command += ["--lifeline", str(lifeline)]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"WA_EMULATOR_PASSWORD": password},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        words = process.stdout.readline().split()
+        if words[:1] != ["ready"]:
+            raise RuntimeError("the emulator did not start")
+        yield Fleet(place, words[1], password)
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+        os.close(descriptor)
