@@ -158,6 +158,9 @@ class AnsibleCommands:
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(self.inputs / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.home / ".ansible"),
+            # With a local connection Ansible takes `~` for the user's real home here, whatever HOME says.
+            "ANSIBLE_REMOTE_TEMP": str(self.home / ".ansible" / "tmp"),
+            "ANSIBLE_ASYNC_DIR": str(self.home / ".ansible_async"),
             "ANSIBLE_COLLECTIONS_PATH": os.environ.get(
                 "ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")
             ),
