@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import certifi
+
 from support.commands import PATHS, AnsibleCommands, CommandRun
 from support.emulator import PASSWORD, EmulatedClient, Emulator
 

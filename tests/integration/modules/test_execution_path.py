@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands, CommandRun
 from support.emulator import EmulatedClient, Emulator
 
@@ -109,7 +110,11 @@ def test_become_came_through_the_become_plugin(ways: Taken) -> None:
 
 
 def test_a_task_environment_reaches_the_module(client: EmulatedClient, ansible: AnsibleCommands) -> None:
-    environment = {"WABIZ_API_URL": client.api_url, "WABIZ_TOKEN": client.control.token(), "WABIZ_CA_PATH": client.ca_path}
+    environment = {
+        "WABIZ_API_URL": client.api_url,
+        "WABIZ_TOKEN": client.control.token(),
+        "WABIZ_CA_PATH": client.ca_path,
+    }
     task = {"name": "read", "wabiz.onprem.wa_application_settings_info": {}, "environment": environment}
     variables = {"ansible_python_interpreter": sys.executable}
     run = ansible.playbook([{"hosts": "all", "tasks": [task]}], {"client": {}}, variables=variables)
@@ -118,7 +123,13 @@ def test_a_task_environment_reaches_the_module(client: EmulatedClient, ansible: 
 
 def test_async_without_waiting(client: EmulatedClient, ansible: AnsibleCommands) -> None:
     tasks = [
-        {"name": "start", SET: {**client.with_token(), "settings": {"log_level": "error"}}, "async": 60, "poll": 0, "register": "job"},
+        {
+            "name": "start",
+            SET: {**client.with_token(), "settings": {"log_level": "error"}},
+            "async": 60,
+            "poll": 0,
+            "register": "job",
+        },
         {
             "name": "end",
             "ansible.builtin.async_status": {"jid": "{{ job.ansible_job_id }}"},
@@ -167,7 +178,11 @@ def test_a_job_of_ansible_runner(emulator: Emulator, ansible: AnsibleCommands) -
     common = {"api_url": client.api_url, "ca_path": client.ca_path}
     tasks = [
         {"name": "set", SET: {**common, "settings": {"log_level": "error"}}},
-        {"name": "set as a module", SET: {**common, "settings": {"log_level": "error"}}, "vars": {"wabiz_direct_execution": False}},
+        {
+            "name": "set as a module",
+            SET: {**common, "settings": {"log_level": "error"}},
+            "vars": {"wabiz_direct_execution": False},
+        },
         {"name": "read", "wabiz.onprem.wa_application_settings_info": common},
         {"name": "health", "wabiz.onprem.wa_health_info": {**common, "wait": True}},
     ]
@@ -181,7 +196,12 @@ def test_a_job_of_ansible_runner(emulator: Emulator, ansible: AnsibleCommands) -
     artifacts = job / "artifacts" / "1"
     events = [json.loads(path.read_text()) for path in sorted(artifacts.glob("job_events/*.json"), key=_number)]
     results = {e["event_data"]["task"]: e["event_data"]["res"] for e in events if e["event"] == "runner_on_ok"}
-    assert [results[name]["changed"] for name in ("set", "set as a module", "read", "health")] == [True, False, False, False]
+    assert [results[name]["changed"] for name in ("set", "set as a module", "read", "health")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
     assert {event["event"] for event in events} <= {
         "playbook_on_start",
         "playbook_on_play_start",
@@ -195,10 +215,16 @@ def test_a_job_of_ansible_runner(emulator: Emulator, ansible: AnsibleCommands) -
     said = "".join(event["stdout"] for event in events)
     assert "WARNING" not in said
     assert "DEPRECATION" not in said
-    left = [path for path in (*artifacts.rglob("*"), *ansible.home.rglob("*"), *ansible.outputs.rglob("*")) if path.is_file()]
+    left = [
+        path
+        for path in (*artifacts.rglob("*"), *ansible.home.rglob("*"), *ansible.outputs.rglob("*"))
+        if path.is_file()
+    ]
     assert len(left) > len(events)
     # The runner itself writes the environment that it was given.
-    leaks = [path for path in left if "Canary-password-1" in path.read_text(errors="replace") and path.name != "command"]
+    leaks = [
+        path for path in left if "Canary-password-1" in path.read_text(errors="replace") and path.name != "command"
+    ]
     assert leaks == []
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from support.batch import FIRST, Case, RunCases, assert_same_over_both_paths, run_batch
 from support.commands import PATHS, AnsibleCommands
 from support.emulator import Emulator, running_emulator
@@ -148,7 +149,9 @@ def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 CLUSTERS = [
-    Case("high availability", {"wait": True, "wait_timeout": 20, "wait_interval": 0.1}, "wa_health_info", steps=(FIRST,)),
+    Case(
+        "high availability", {"wait": True, "wait_timeout": 20, "wait_interval": 0.1}, "wa_health_info", steps=(FIRST,)
+    ),
     Case(
         "multiconnect",
         {"wait": True, "expect_connected": 2, "wait_timeout": 20, "wait_interval": 0.1},

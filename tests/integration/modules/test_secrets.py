@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 import pytest
+
 from support.commands import PATHS, AnsibleCommands, CommandRun
 from support.emulator import EmulatedClient, Emulator
 
@@ -67,7 +67,9 @@ def _plays(client: EmulatedClient) -> list[dict[str, Any]]:
         task("fail: a list", main, **token, settings={"webhooks": [HOOK]}),
         task("fail: unknown key", main, **token, settings={"webhooks": {"uri": HOOK}}),
         task("fail: the client echoes it", main, **token, extra_settings={"other_token": CANARIES["extra"]}),
-        task("fail: user info", main, **{**token, "api_url": f"https://a:{CANARIES['wrong']}@127.0.0.1:1"}, settings={}),
+        task(
+            "fail: user info", main, **{**token, "api_url": f"https://a:{CANARIES['wrong']}@127.0.0.1:1"}, settings={}
+        ),
         task("absent", main, **token, state="absent"),
     ]
     return [{"hosts": "all", "tasks": tasks}]
@@ -132,7 +134,7 @@ def test_the_canaries_are_found_where_they_are(watched: Watched) -> None:
     assert _found(text, [*CANARIES.values(), token]) == [
         secret for secret in [*CANARIES.values(), token] if secret != CANARIES["old query"]
     ]
-    assert os.listdir(ansible.tmp) == []
+    assert list(ansible.tmp.iterdir()) == []
 
 
 def test_a_masked_change_is_visible_in_the_diff(emulator: Emulator, ansible: AnsibleCommands, path: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.batch import leaf
 from support.commands import PATHS, AnsibleCommands
 from support.emulator import EmulatedClient, Emulator
@@ -35,7 +36,12 @@ def test_loop(client: EmulatedClient, ansible: AnsibleCommands, path: str) -> No
 def test_no_log(client: EmulatedClient, ansible: AnsibleCommands, path: str) -> None:
     tasks = [
         {"name": "hidden", SET: {**client.with_token(), "settings": {"heartbeat_interval": 4711}}, "no_log": True},
-        {"name": "refused", SET: {**client.with_token(), "settings": {"x": 4711}}, "no_log": True, "ignore_errors": True},
+        {
+            "name": "refused",
+            SET: {**client.with_token(), "settings": {"x": 4711}},
+            "no_log": True,
+            "ignore_errors": True,
+        },
     ]
     run = ansible.playbook([{"hosts": "all", "tasks": tasks}], {"client": {}}, "-vvv", "--diff", variables=PATHS[path])
     assert "censored" in run.result("hidden")
@@ -148,7 +154,13 @@ def test_variables_of_every_origin(emulator: Emulator, ansible: AnsibleCommands,
     ansible.write("group_vars/clients.yml", "declared:\n  log_level: error\n  callback_persist: no\n")
     ansible.write("host_vars/wa1.yml", f"url: {client.api_url}\n")
     secrets = ansible.write("secrets.yml", "vaulted_password: Correct-horse-1\n")
-    vault = [str(Path(sys.executable).parent / "ansible-vault"), "encrypt", "--vault-password-file", str(secret), str(secrets)]
+    vault = [
+        str(Path(sys.executable).parent / "ansible-vault"),
+        "encrypt",
+        "--vault-password-file",
+        str(secret),
+        str(secrets),
+    ]
     subprocess.run(vault, env=ansible.environment(), check=True, capture_output=True)
     inventory = ansible.inventory({}, PATHS[path], {"clients": {"hosts": {"wa1": {}}}})
     command = ["ansible-playbook", "-i", str(inventory), str(ansible.write("book.yml", book))]

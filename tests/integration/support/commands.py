@@ -64,7 +64,7 @@ class CommandRun:
 
 
 class AnsibleCommands:
-    """Runs commands below `place`: `inputs` holds what was written for them, `home`, `tmp` and `outputs` what they left."""
+    """Runs commands below `place`: in `inputs` lies what was written for them, elsewhere what they left behind."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
