@@ -20,9 +20,9 @@ MASTER = "master"
 UPGRADE = "upgrade"
 
 # What is asked of the engine, one JSON object a line: nothing else of a container leaves it, least of all the database
-# password among its environment.
+# password among its environment. Podman knows the id as .ID only, Docker under both names.
 TEMPLATE = (
-    '{"id":{{json .Id}},"name":{{json .Name}},"image":{{json .Config.Image}},"state":{{json .State.Status}},'
+    '{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Config.Image}},"state":{{json .State.Status}},'
     '"started":{{json .State.StartedAt}},'
     '"service":{{with .Config.Labels}}{{json (index . "com.docker.compose.service")}}{{else}}""{{end}},'
     '"project":{{with .Config.Labels}}{{json (index . "com.docker.compose.project")}}{{else}}""{{end}},'
