@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, demand, stamp, strike
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 

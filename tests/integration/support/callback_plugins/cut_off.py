@@ -41,7 +41,7 @@ class CallbackModule(CallbackBase):
                     _kill()
                 threading.Timer(self._seconds, _kill).start()
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._starts(task)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
