@@ -102,6 +102,14 @@ def test_a_change_is_written_and_read_back_and_the_second_run_rests(emulated: Em
     assert emulated.verbs[5:] == ["login", "GET", "logout"]
 
 
+def test_what_looks_like_a_part_of_a_secret_stays_readable_elsewhere(emulated: Emulated) -> None:
+    url = "https://h.example.com/wa?tenant=9000&kind=webhooks"
+    result = apply(emulated, diff=True, settings={"webhooks": {"url": url}})
+    assert result["changed_settings"] == ["webhooks.url"]
+    assert result["after"]["max_callback_backoff_delay_ms"] == 900000
+    assert result["after"]["webhooks"]["url"] == "https://h.example.com/wa?********"
+
+
 @pytest.mark.parametrize("nested", ["merge", "replace"])
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("params", CHANGES)
