@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, metavar="N", help="at most so many rounds")
     parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former full run")
     options = parser.parse_args(arguments)
-    plan = QUICK if options.quick else FULL
+    plan: Sequence[Block] = QUICK if options.quick else FULL
     if options.only:
         names = tuple(options.only.split(","))
         if unknown := set(names) - set(SUBJECTS):
@@ -51,19 +51,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = [block for block in plan if str(block.clients) in options.clients.split(",")]
     if options.rounds:
         plan = [dataclasses.replace(block, rounds=min(block.rounds, options.rounds)) for block in plan]
+    if not round_of(plan, 0):
+        parser.error("nothing of that is measured")
     CACHE.mkdir(parents=True, exist_ok=True)
     if options.report:
         run = Run.from_json(options.report.read_text())
     else:
         try:
             run = take(plan, options.minutes * 60)
-            run = dataclasses.replace(run, restarts=take_restarts(RESTART_ROUNDS if plan is FULL else 1))
+            run = dataclasses.replace(run, restarts=take_restarts(1 if options.quick else RESTART_ROUNDS))
         except CommandFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
         (CACHE / "figures.json").write_text(run.to_json())
-    # Only a full run goes into the documentation.
-    publish = plan is FULL
+    # Only what holds all subjects at all sizes goes into the documentation.
+    publish = set(run.cells()) >= set(round_of(FULL, 0))
     place = DOCS if publish else CACHE
     # Not before: what a process starts seems to need as much memory as the process itself (see measure).
     from plot import draw  # noqa: PLC0415
@@ -71,9 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(run, place / "performance")
     if publish:
         replace_figures(DOCS / "performance.md", run)
-    print(
-        f"\n{show_figures(run)}{show_restarts(run)}\n{show_targets(run)}\nfigures in {CACHE / 'figures.json'}, plots in {place}"
-    )
+    print(f"\n{show_figures(run)}{show_restarts(run)}\n{show_targets(run)}")
+    print(f"figures in {CACHE / 'figures.json'}, plots in {place}")
     return 0
 
 
