@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not round_of(plan, 0):
         parser.error("nothing of that is measured")
     CACHE.mkdir(parents=True, exist_ok=True)
+    # SIGTERM cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.report:
         run = Run.from_json(options.report.read_text())
     else:
@@ -63,6 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except CommandFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("interrupted; everything that was started is gone", file=sys.stderr)
+            return 130
         (CACHE / "figures.json").write_text(run.to_json())
     # Only what holds all subjects at all sizes goes into the documentation.
     publish = set(run.cells()) >= set(round_of(FULL, 0))
