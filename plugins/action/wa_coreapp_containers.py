@@ -11,8 +11,10 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import (
     TEMPLATE,
+    Ambiguous,
     Container,
     NotFound,
     by_command,
@@ -55,7 +57,13 @@ class ActionModule(ActionBase):
             found = read_inspection(self._inspect(params["backend"]))
             return select(found, params["names"], params["image_pattern"])
         except re.error as error:
-            raise AnsibleActionFail(f"image_pattern: {params['image_pattern']} is no regular expression: {error}") from None
+            raise AnsibleActionFail(
+                f"image_pattern: {params['image_pattern']} is no regular expression: {error}"
+            ) from None
+        except Ambiguous as error:
+            raise AnsibleActionFail(
+                f"{params['backend']}: {error}; name those of this client in wa_settings_restart_containers"
+            ) from None
         except NotFound as error:
             raise AnsibleActionFail(f"{params['backend']}: {error}") from None
         except ValueError:
@@ -64,7 +72,7 @@ class ActionModule(ActionBase):
     def _inspect(self, engine: str) -> str:
         command = (
             f"ids=$({engine} ps --all --quiet --no-trunc) || exit; "
-            f"test -z \"$ids\" || {engine} inspect --type container --format {shlex.quote(TEMPLATE)} $ids"
+            f'test -z "$ids" || {engine} inspect --type container --format {shlex.quote(TEMPLATE)} $ids'
         )
         environment = self._compute_environment_string()
         for attempts_left in reversed(range(_ATTEMPTS)):

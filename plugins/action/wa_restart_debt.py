@@ -9,7 +9,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, demand, stamp, strike, unreadable
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, demand, stamp, strike
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
 _SPEC: dict[str, Any] = {
@@ -55,7 +56,12 @@ class ActionModule(ActionBase):
         if params["state"] == "recorded":
             recorded = datetime.now(timezone.utc).isoformat(timespec="seconds")
             debt = demand(
-                before, params["cluster"], params["containers"], params["settings"], recorded, params["connected_before"]
+                before,
+                params["cluster"],
+                params["containers"],
+                settings=params["settings"],
+                recorded=recorded,
+                connected_before=params["connected_before"],
             )
             if not debt.containers:
                 return None

@@ -123,7 +123,7 @@ def _owed(value: Any) -> Owed:
 
 def same(one: Owed | Container, other: Owed | Container) -> bool:
     """Whether both are the same container, by name or by id."""
-    return one["name"] == other["name"] or bool(one["id"]) and one["id"] == other["id"]
+    return one["name"] == other["name"] or (bool(one["id"]) and one["id"] == other["id"])
 
 
 def owes(debt: Debt | None, container: Container) -> bool:
@@ -140,6 +140,7 @@ def demand(
     before: Debt | None,
     cluster: str,
     containers: Iterable[Owed],
+    *,
     settings: Sequence[str],
     recorded: str,
     connected_before: int | None,

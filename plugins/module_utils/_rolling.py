@@ -9,7 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,7 @@ def plan_restarts(
     cluster: str,
     looks: Sequence[Look],
     wish: Wish,
+    *,
     masters: bool | None,
     health: Sequence[Node] | None,
     shards: int | None = None,
@@ -114,13 +115,15 @@ def _check(cluster: str, looks: Sequence[Look], wish: Wish) -> None:
     silent = [f"{look.host} ({look.problem})" for look in looks if look.inside and look.problem is not None]
     if silent:
         raise CannotRestart(
-            f"cluster {cluster}: {', '.join(silent)} cannot be asked for its containers, so nothing is written or restarted"
+            f"cluster {cluster}: {', '.join(silent)} cannot be asked for its containers, "
+            "so nothing is written or restarted"
         )
     if wish and not any(look.containers for look in looks):
         hosts = ", ".join(look.host for look in looks)
         raise CannotRestart(
-            f"cluster {cluster}: no Coreapp container found on {hosts}, so what has to restart is not known and nothing is "
-            "written; see wa_settings_restart_containers, wa_settings_restart_image_pattern and wa_settings_restart_backend"
+            f"cluster {cluster}: no Coreapp container found on {hosts}, so what has to restart is not known and "
+            "nothing is written; see wa_settings_restart_containers, wa_settings_restart_image_pattern and "
+            "wa_settings_restart_backend"
         )
 
 
@@ -141,7 +144,7 @@ def _write(plan: RollingPlan, cluster: str, look: Look, wish: Wish, masters: boo
     ]
     if not containers and before is None:
         return None
-    after = demand(before, cluster, containers, wish.settings, "", plan.connected)
+    after = demand(before, cluster, containers, settings=wish.settings, recorded="", connected_before=plan.connected)
     plan.writes.append(
         {
             "host": look.host,
@@ -224,4 +227,3 @@ def _in_order(owing: Sequence[tuple[Look, Container]], health: Sequence[Node]) -
             }
         )
     return nodes
-

@@ -18,7 +18,15 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, Unreadable, file_name, parse, render, unreadable
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._debt import (
+    Debt,
+    Unreadable,
+    file_name,
+    parse,
+    render,
+    unreadable,
+)
 
 _ABSENT, _FORBIDDEN = 3, 4
 

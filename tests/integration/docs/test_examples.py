@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from support.commands import PATHS, ROOT, AnsibleCommands
 from support.emulator import PASSWORD, EmulatedClient, Emulator, running_emulator
 
