@@ -65,6 +65,9 @@ class ActionModule(DirectAction):
         """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
         run = Run(check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
         params = {name: value for name, value in self._task.args.items() if name in _SETTINGS}
+        if params.get("state") == "absent":
+            # For the role nothing declared is an empty dictionary, for the module it is no dictionary.
+            params = {name: value for name, value in params.items() if value != {}}
         result = run_here("wabiz.onprem.wa_application_settings", self.direct, params, run)
         if result.get("held"):
             result["changed"] = False
