@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import (
     TEMPLATE,
     Container,
@@ -55,7 +56,9 @@ class ActionModule(ActionBase):
             found = read_inspection(self._inspect(params["backend"]))
             return select(found, params["names"], params["image_pattern"])
         except re.error as error:
-            raise AnsibleActionFail(f"image_pattern: {params['image_pattern']} is no regular expression: {error}") from None
+            raise AnsibleActionFail(
+                f"image_pattern: {params['image_pattern']} is no regular expression: {error}"
+            ) from None
         except NotFound as error:
             raise AnsibleActionFail(f"{params['backend']}: {error}") from None
         except ValueError:
@@ -64,7 +67,7 @@ class ActionModule(ActionBase):
     def _inspect(self, engine: str) -> str:
         command = (
             f"ids=$({engine} ps --all --quiet --no-trunc) || exit; "
-            f"test -z \"$ids\" || {engine} inspect --type container --format {shlex.quote(TEMPLATE)} $ids"
+            f'test -z "$ids" || {engine} inspect --type container --format {shlex.quote(TEMPLATE)} $ids'
         )
         environment = self._compute_environment_string()
         for attempts_left in reversed(range(_ATTEMPTS)):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Run
@@ -36,7 +37,9 @@ class ActionModule(DirectAction):
             raise AnsibleActionFail(f"missing required arguments: {', '.join(missing)}")
         single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
         leader = own if single else Claim(args["cluster"], "settings", task_vars).leader()
-        result.update(changed=False, leads=leader == own, leader=leader, pending=False, held=False, owed=False, undecided=False)
+        result.update(
+            changed=False, leads=leader == own, leader=leader, pending=False, held=False, owed=False, undecided=False
+        )
         if not result["leads"]:
             result["msg"] = f"{leader} does this for cluster {args['cluster']}"
             return result

@@ -125,6 +125,11 @@ def _texts(value: Any) -> set[str]:
     return {str(value)} if value and not isinstance(value, bool) else set()
 
 
+def refused_values(spec: Mapping[str, Any], params: Any) -> set[str]:
+    """What a result must not show of parameters that are not valid, whatever is wrong with them."""
+    return no_log_values(spec, params) | secrets_of(params)
+
+
 def show_invocation(params: Params) -> dict[str, Any]:
     """The parameters for C(-vvv), masked."""
     shown = mask({name: value for name, value in params.items() if name not in ("password", "token")})

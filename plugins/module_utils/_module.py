@@ -9,17 +9,32 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, REQUESTS_IMPORT_ERROR
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, secrets_of
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values, secrets_of
+
+
+class _Module(AnsibleModule):
+    """A module whose failures show no secret even where AnsibleModule gives up before it has collected them."""
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        if not self._validated:
+            self.no_log_values |= refused_values(self._spec, self.params)
+        super().fail_json(msg, **result)
+        raise AssertionError("unreachable")
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec, self._validated = spec, False
+        super().__init__(argument_spec=spec, supports_check_mode=True)
+        self._validated = True
 
 
 def run_module(spec: dict[str, Any], flow: Flow) -> None:
     """Validates the parameters, runs the flow and exits."""
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = _Module(spec)
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
     # The spec marks whole URLs as secret, which keeps them out of the system log; from here on only what is secret of

@@ -63,6 +63,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         Step("molecule", "molecule", "behaviour", _molecule),
         Step("molecule-containers", "molecule", "behaviour", _molecule_containers),
         Step("containers", "containers", "behaviour", functools.partial(_containers, pytest_arguments)),
+        Step("bench-containers", "containers", "behaviour", _bench_containers),
     ]
     return steps
 
@@ -72,7 +73,7 @@ def environments_of(step: Step) -> tuple[Environment, ...]:
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
     if step.name in ("containers", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
-    if step.name == "bench-quick":
+    if step.name.startswith("bench-"):
         return (BENCH,)
     return named or (LINT,)
 
@@ -273,6 +274,11 @@ def _bench_quick(session: Session) -> None:
     """Keep the measurements alive: that they run and count the right requests, not what comes out of them."""
     env = _ready(BENCH) | {"PYTHONPATH": str(EMULATOR)}
     session.run([BENCH.python, "tests/bench/bench.py", "--quick"], env=env)
+
+
+def _bench_containers(session: Session) -> None:
+    env = _ready(BENCH) | _ready_engine() | {"PYTHONPATH": str(EMULATOR)}
+    session.run([BENCH.python, "tests/bench/restart_overhead.py", "--rounds", "1"], env=env)
 
 
 def _molecule(session: Session) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 
@@ -34,7 +35,13 @@ def _breakable(place: Path, deployment: Deployment, node: str) -> Path:
 
 @pytest.mark.parametrize(
     "play",
-    [{"serial": 1}, {"strategy": "free"}, {"strategy": "host_pinned"}, {"any_errors_fatal": True}, {"order": "reverse_sorted"}],
+    [
+        {"serial": 1},
+        {"strategy": "free"},
+        {"strategy": "host_pinned"},
+        {"any_errors_fatal": True},
+        {"order": "reverse_sorted"},
+    ],
     ids=str,
 )
 def test_one_write_and_one_restart_each_however_the_play_runs(
@@ -71,7 +78,9 @@ def test_unreachable_host_of_the_play_stops_before_the_settings(
 ) -> None:
     cluster = new_cluster()
     cluster.forget()
-    inventory = {host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()}
+    inventory = {
+        host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()
+    }
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
     run = ansible.playbook([book], inventory, variables={"wa_settings_values": VALUES})
     assert run.rc != 0
@@ -82,7 +91,9 @@ def test_unreachable_host_of_the_play_stops_before_the_settings(
 def test_unreachable_host_outside_the_play_is_a_warning(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
     cluster = new_cluster()
     cluster.forget()
-    inventory = {host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()}
+    inventory = {
+        host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()
+    }
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
     run = ansible.playbook([book], inventory, "--limit", "trio-a,trio-b", variables={"wa_settings_values": VALUES})
     assert run.rc == 0, run.output

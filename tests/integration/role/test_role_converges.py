@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.emulator import PASSWORD
@@ -30,7 +31,9 @@ def _changed(run: Any) -> int:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_single_client_converges_with_one_restart(ansible: AnsibleCommands, new_single: NewDeployment, way: str) -> None:
+def test_single_client_converges_with_one_restart(
+    ansible: AnsibleCommands, new_single: NewDeployment, way: str
+) -> None:
     single = new_single(**WAYS[way])
     single.forget()
     first = apply(ansible, [single], RESTART_BOUND)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 
@@ -19,7 +20,11 @@ NODES = 3
 
 # Every task that changes something or waits, and how often it runs: twice a record for each host, once for each node.
 RECORD, WRITE, NOTIFY = "Write the record of owed restarts", "Write the settings", "Have the Coreapps restarted"
-RESTART, WAIT, STRIKE = "Stop and start the node", "Wait until the cluster is healthy again", "Strike it out of the record"
+RESTART, WAIT, STRIKE = (
+    "Stop and start the node",
+    "Wait until the cluster is healthy again",
+    "Strike it out of the record",
+)
 STEPS = {RECORD: 2 * len(HOSTS), WRITE: 1, NOTIFY: 1, RESTART: NODES, WAIT: NODES, STRIKE: NODES}
 CUTS = [
     *(f"{count} 0 {name}" for name, times in STEPS.items() for count in range(1, times + 1)),
@@ -46,7 +51,9 @@ def _cut_and_repeat(cut: str, cluster: Deployment, place: Path) -> list[str]:
     return [problem for problem, found in wrong.items() if found]
 
 
-def test_nothing_is_forgotten_wherever_the_play_is_killed(new_cluster: NewDeployment, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_nothing_is_forgotten_wherever_the_play_is_killed(
+    new_cluster: NewDeployment, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     # Ansible keeps a socket in its temporary directory, and a socket's path may not be long.
     place = tmp_path_factory.mktemp("cut")
     clusters = {cut: new_cluster(f"c{number}", HOSTS) for number, cut in enumerate(CUTS)}

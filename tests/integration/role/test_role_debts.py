@@ -9,6 +9,7 @@ import stat
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands, CommandRun
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 
@@ -102,7 +103,10 @@ def test_failing_task_after_the_role_loses_nothing(ansible: AnsibleCommands, new
     single = new_single()
     single.forget()
     # The handlers of roles run after post_tasks only if those come in tasks: there the failure strikes first.
-    play = {"roles": [], "tasks": [{"import_role": {"name": "wabiz.onprem.wa_settings"}}, *FAILING_AFTERWARDS["post_tasks"]]}
+    play = {
+        "roles": [],
+        "tasks": [{"import_role": {"name": "wabiz.onprem.wa_settings"}}, *FAILING_AFTERWARDS["post_tasks"]],
+    }
     failed = apply(ansible, [single], VALUES, play=play)
     assert failed.rc != 0
     assert (single.writes(), single.starts(), single.owed()) == ([f"PATCH {SETTINGS}"], [], ["wacore"])
@@ -114,7 +118,10 @@ def test_failing_task_after_the_role_loses_nothing(ansible: AnsibleCommands, new
 def test_force_handlers_pays_in_spite_of_a_failing_task(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     single = new_single()
     single.forget()
-    play = {"roles": [], "tasks": [{"import_role": {"name": "wabiz.onprem.wa_settings"}}, *FAILING_AFTERWARDS["post_tasks"]]}
+    play = {
+        "roles": [],
+        "tasks": [{"import_role": {"name": "wabiz.onprem.wa_settings"}}, *FAILING_AFTERWARDS["post_tasks"]],
+    }
     failed = apply(ansible, [single], VALUES, "--force-handlers", play=play)
     assert failed.rc != 0
     assert (single.starts(), single.leftovers()) == (["wacore"], [])
@@ -122,7 +129,9 @@ def test_force_handlers_pays_in_spite_of_a_failing_task(ansible: AnsibleCommands
 
 def test_refused_settings_leave_the_restart_on_record(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     single = new_single()
-    single.client.control.fault("error", method="PATCH", path="/v1/settings", status=400, code=1009, details="no", times=None)
+    single.client.control.fault(
+        "error", method="PATCH", path="/v1/settings", status=400, code=1009, details="no", times=None
+    )
     single.forget()
     failed = apply(ansible, [single], VALUES)
     assert failed.rc != 0

@@ -152,7 +152,9 @@ class AnsibleCommands:
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(self.inputs / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.home / ".ansible"),
-            "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")),
+            "ANSIBLE_COLLECTIONS_PATH": os.environ.get(
+                "ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")
+            ),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
             "ANSIBLE_LOG_PATH": str(self.outputs / "ansible.log"),
             # Always, so that it is compared; off by default from ansible-core 2.21 on.

@@ -31,7 +31,15 @@ class Deployment:
 
     def restart_command(self) -> list[str]:
         call = [sys.executable, "-m", "wabiz_emulator", "restart-node"]
-        return ["env", f"PYTHONPATH={EMULATOR}", *call, "--api-url", self.client.api_url, "--ca-path", self.client.ca_path]
+        return [
+            "env",
+            f"PYTHONPATH={EMULATOR}",
+            *call,
+            "--api-url",
+            self.client.api_url,
+            "--ca-path",
+            self.client.ca_path,
+        ]
 
     def inventory(self, token: bool = True) -> dict[str, dict[str, Any]]:
         """Host → variables."""
