@@ -23,7 +23,7 @@ _CONTROLLER = ("localhost", "127.0.0.1", "::1")
 
 
 class ActionModule(DirectAction):
-    """The one task of a converged host. What it costs is paid by every host of a fleet, so it does no more than it must."""
+    """The one task of a converged host. Every host of a fleet pays for it, so it does no more than it must."""
 
     direct = DirectFlow(_SETTINGS, partial(flow, hold_restart_bound=True))
 

@@ -140,6 +140,7 @@ def demand(
     before: Debt | None,
     cluster: str,
     containers: Iterable[Owed],
+    *,
     settings: Sequence[str],
     recorded: str,
     connected_before: int | None,
@@ -184,7 +185,12 @@ def next_debt(before: Debt | None, change: Mapping[str, Any], recorded: str, now
     """
     if change["state"] == "recorded":
         debt = demand(
-            before, change["cluster"], change["containers"], change["settings"], recorded, change["connected_before"]
+            before,
+            change["cluster"],
+            change["containers"],
+            settings=change["settings"],
+            recorded=recorded,
+            connected_before=change["connected_before"],
         )
         if not debt.containers:
             return None

@@ -70,6 +70,7 @@ def plan_restarts(
     cluster: str,
     looks: Sequence[Look],
     wish: Wish,
+    *,
     masters: bool | None,
     health: Sequence[Node] | None,
     shards: int | None = None,
@@ -116,13 +117,15 @@ def _check(cluster: str, looks: Sequence[Look], wish: Wish) -> None:
     silent = [f"{look.host} ({look.problem})" for look in looks if look.inside and look.problem is not None]
     if silent:
         raise CannotRestart(
-            f"cluster {cluster}: {', '.join(silent)} cannot be asked for its containers, so nothing is written or restarted"
+            f"cluster {cluster}: {', '.join(silent)} cannot be asked for its containers, "
+            "so nothing is written or restarted"
         )
     if wish and not any(look.containers for look in looks):
         hosts = ", ".join(look.host for look in looks)
         raise CannotRestart(
-            f"cluster {cluster}: no Coreapp container found on {hosts}, so what has to restart is not known and nothing is "
-            "written; see wa_settings_restart_containers, wa_settings_restart_image_pattern and wa_settings_restart_backend"
+            f"cluster {cluster}: no Coreapp container found on {hosts}, so what has to restart is not known and "
+            "nothing is written; see wa_settings_restart_containers, wa_settings_restart_image_pattern and "
+            "wa_settings_restart_backend"
         )
 
 
@@ -178,7 +181,7 @@ def _write(plan: RollingPlan, cluster: str, look: Look, wish: Wish, masters: boo
     ]
     if not containers and before is None:
         return None
-    after = demand(before, cluster, containers, wish.settings, "", plan.connected)
+    after = demand(before, cluster, containers, settings=wish.settings, recorded="", connected_before=plan.connected)
     plan.writes.append(
         {
             "host": look.host,

@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Asks the container engine's command line for Coreapps and masters, and reads the record of restarts that they owe.
   - Of a container's environment nothing but two flags leaves the engine.
-  - Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may change.
+  - >-
+    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its
+    options may change.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -40,7 +42,9 @@ options:
     required: true
     choices: [docker, podman, command]
   names:
-    description: Names of the containers, as Compose 1 or Compose 2 writes them. Left empty, they are found by image and Compose service.
+    description: >-
+      Names of the containers, as Compose 1 or Compose 2 writes them. Left empty, they are found by image and
+      Compose service.
     type: list
     elements: str
     default: []
@@ -97,7 +101,9 @@ containers:
       description: When it was started last, in seconds since the epoch by the host's clock, or null.
       type: float
 debt:
-  description: The record of the owed restart, or null. Its C(containers) and C(settings) are null where it could not be read.
+  description: >-
+    The record of the owed restart, or null. Its C(containers) and C(settings) are null where it could not be
+    read.
   returned: success
   type: dict
 """

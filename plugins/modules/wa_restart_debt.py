@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Keeps one small file for each cluster, readable by its owner only, with names and without values.
   - The file goes when the last container is struck out.
-  - Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may change.
+  - >-
+    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its
+    options may change.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -46,7 +48,9 @@ options:
   state:
     description:
       - V(recorded) adds O(containers) and O(settings) to the record.
-      - V(written) notes that the settings have been written by now, by the host's clock. Containers that start later owe nothing.
+      - >-
+        V(written) notes that the settings have been written by now, by the host's clock. Containers that
+        start later owe nothing.
       - V(paid) strikes out O(containers).
     type: str
     required: true
@@ -97,7 +101,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 debt:
-  description: The record of the owed restart, or null. Its C(containers) and C(settings) are null where it could not be read.
+  description: >-
+    The record of the owed restart, or null. Its C(containers) and C(settings) are null where it could not be
+    read.
   returned: success
   type: dict
 """

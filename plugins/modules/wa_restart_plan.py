@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Coreapps come first, then masters, the primary one last.
   - Fails where a restart would be owed by containers that nobody knows.
-  - Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may change.
+  - >-
+    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its
+    options may change.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:

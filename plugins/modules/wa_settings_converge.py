@@ -11,7 +11,9 @@ short_description: Bring the settings of a client to their declared values, or s
 version_added: 0.1.0
 description:
   - Does in one task what a host without an owed restart needs. Settings that need a restart are not written here.
-  - Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may change.
+  - >-
+    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its
+    options may change.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -27,7 +29,9 @@ attributes:
     support: full
   action:
     support: full
-    details: Is an action plugin only. It runs on the controller and needs a POSIX shell on the host to read the record of owed restarts there.
+    details: >-
+      Is an action plugin only. It runs on the controller and needs a POSIX shell on the host to read the
+      record of owed restarts there.
   async:
     support: none
   delegation:
@@ -51,7 +55,9 @@ options:
     type: str
     required: true
   api_delegate:
-    description: Host that calls the API. Where that is another one than the controller, the decision is left to later tasks.
+    description: >-
+      Host that calls the API. Where that is another one than the controller, the decision is left to later
+      tasks.
     type: str
     required: true
   restart:

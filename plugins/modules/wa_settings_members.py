@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Looks for the hosts of the inventory with the same cluster.
   - One host of a cluster acts for all of them. The first that asks does; the others learn its name.
-  - Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may change.
+  - >-
+    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its
+    options may change.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -51,7 +53,9 @@ options:
     type: str
     required: true
   containers:
-    description: Names of containers. They hold for other hosts only if they were not given for this host in the inventory.
+    description: >-
+      Names of containers. They hold for other hosts only if they were not given for this host in the
+      inventory.
     type: list
     elements: str
     required: true

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible import constants as C
+from ansible import constants
 from ansible.errors import AnsibleActionFail
 
 VARIABLE = "wa_settings_cluster"
@@ -70,7 +70,7 @@ class Claim:
         play = "\n".join([scope, cluster, *task_vars["ansible_play_hosts_all"]])
         name = hashlib.sha256(play.encode()).hexdigest()
         self._own = str(task_vars["inventory_hostname"])
-        self._path = Path(C.DEFAULT_LOCAL_TMP) / f"wabiz-onprem-{name}"
+        self._path = Path(constants.DEFAULT_LOCAL_TMP) / f"wabiz-onprem-{name}"
 
     def leader(self) -> str:
         """The host that does the work: this one if none was first."""

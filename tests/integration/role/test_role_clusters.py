@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 
 VALUES = {"log_level": "warning"}
+VARIABLES = {"ansible_python_interpreter": sys.executable, "wa_settings_values": VALUES}
 ALL_NODES = ["wacore1", "wacore2", "wacore3"]
 
 
@@ -82,7 +84,7 @@ def test_unreachable_host_of_the_play_stops_before_the_settings(
         host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()
     }
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
-    run = ansible.playbook([book], inventory, variables={"wa_settings_values": VALUES})
+    run = ansible.playbook([book], inventory, variables=VARIABLES)
     assert run.rc != 0
     assert "cannot be asked for its containers, so nothing is written or restarted" in run.output
     assert (cluster.writes(), cluster.starts(), cluster.leftovers()) == ([], [], [])
@@ -95,7 +97,7 @@ def test_unreachable_host_outside_the_play_is_a_warning(ansible: AnsibleCommands
         host: {**facts, **(UNREACHABLE if host == "trio-c" else {})} for host, facts in cluster.inventory().items()
     }
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
-    run = ansible.playbook([book], inventory, "--limit", "trio-a,trio-b", variables={"wa_settings_values": VALUES})
+    run = ansible.playbook([book], inventory, "--limit", "trio-a,trio-b", variables=VARIABLES)
     assert run.rc == 0, run.output
     assert "trio-c of cluster trio is outside this play and cannot be asked" in " ".join(run.output.split())
     assert cluster.starts() == ["wacore1", "wacore2"]
@@ -110,7 +112,8 @@ def test_node_that_never_comes_back_stops_its_cluster_and_the_next_run_pays_the_
     cluster.forget()
     run = apply(ansible, [cluster], VALUES)
     assert run.rc != 0
-    failure = next(r["msg"] for r in run.results() if r.get("failed") and "Still owed" in r.get("msg", ""))
+    stops = run.results(task="wabiz.onprem.wa_settings : Stop the restarts of this cluster")
+    failure = next(result["msg"] for result in stops if "Still owed" in result.get("msg", ""))
     assert "Coreapp 2 of 3, wacore2 on trio-b" in failure
     assert "2 of 3 Coreapps connected" in failure
     assert failure.endswith("Still owed, and paid by the next run: wacore2 on trio-b, wacore3 on trio-c")
@@ -148,7 +151,7 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
     for single in singles:
         assert (single.starts(), single.leftovers()) == (["wacore"], [])
     times = [[e["time"] for e in c.client.control.node_events() if e["event"] == "start"] for c in (good, also_good)]
-    assert max(t[0] for t in times) < min(t[-1] for t in times)
+    assert max(t[0] for t in times) < min(t[-1] for t in times), run.output
 
 
 def test_cluster_declared_by_the_play_holds_its_hosts(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
@@ -158,7 +161,7 @@ def test_cluster_declared_by_the_play_holds_its_hosts(ansible: AnsibleCommands, 
         facts.pop("wa_settings_cluster")
     book = {"hosts": "all", "roles": [{"role": "wabiz.onprem.wa_settings", "wa_settings_cluster": "trio"}]}
     cluster.forget()
-    run = ansible.playbook([book], inventory, variables={"wa_settings_values": VALUES})
+    run = ansible.playbook([book], inventory, variables=VARIABLES)
     assert run.rc == 0, run.output
     assert (cluster.writes(), cluster.starts()) == ([f"PATCH {SETTINGS}"], ALL_NODES)
 
@@ -172,7 +175,7 @@ def test_cluster_named_after_a_host_that_does_not_declare_it(
     inventory["trio-b"]["wa_settings_cluster"] = "trio-a"
     book = {"hosts": "trio-b", "roles": ["wabiz.onprem.wa_settings"]}
     cluster.forget()
-    run = ansible.playbook([book], inventory, variables={"wa_settings_values": VALUES})
+    run = ansible.playbook([book], inventory, variables=VARIABLES)
     assert run.rc != 0
     assert "the name of a host that does not declare a cluster itself" in run.output
     assert (cluster.writes(), cluster.starts()) == ([], [])

@@ -40,7 +40,7 @@ class CallbackModule(CallbackBase):
                     _kill()
                 threading.Timer(self._seconds, _kill).start()
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
         self._starts(task)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
