@@ -235,9 +235,11 @@ def annotations(
 ) -> dict[str, str | None]:
     """The annotations to write, by full name of the Deployment; None for one that has to go. Unchanged ones are left out.
 
-    change: options of M(wabiz.onprem.wa_restart_debt). The moment of writing is the latest start that can be seen on
+    change: options of M(wabiz.onprem.wa_restart_debt). What is paid goes, whatever it was. The moment of writing is the latest start that can be seen on
     the Deployment's own pods: whatever starts afterwards is later by the same clocks, and no other clock is needed.
     """
+    if change["state"] == "paid":
+        return {owed["name"]: None for owed in change["containers"]}
     changed: dict[str, str | None] = {}
     for deployment in deployments:
         name = full_name(deployment)

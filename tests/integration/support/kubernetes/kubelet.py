@@ -23,6 +23,7 @@ class Kubelet:
 
     def __init__(self, api: ApiClient) -> None:
         self.clients: dict[str, Control] = {}
+        self.broken: set[str] = set()  # namespaces in which no pod starts
         self.faults: list[BaseException] = []
         self._api = CoreV1Api(api)
         self._nodes: dict[tuple[str, str], str] = {}
@@ -49,15 +50,19 @@ class Kubelet:
                 continue
             if pod.metadata.deletion_timestamp is not None:
                 self._end_pod(pod)
-            elif (pod.metadata.namespace, pod.metadata.name) not in self._nodes:
+            elif not pod.status.container_statuses:
                 self._start_pod(pod)
-            elif not any(status.ready for status in pod.status.container_statuses or ()):
+            elif not pod.status.container_statuses[0].ready:
                 self._tell(pod)
 
     def _start_pod(self, pod: Any) -> None:
-        environment = {variable.name: variable.value for variable in pod.spec.containers[0].env or ()}
-        if environment.get("BROKEN") == "1":
+        if pod.metadata.namespace in self.broken:
             return
+        if pod.metadata.labels.get("type") == "webapp":
+            # No node of the emulated client: its Webapp is the emulator's own.
+            self._tell(pod)
+            return
+        environment = {variable.name: variable.value for variable in pod.spec.containers[0].env or ()}
         self._nodes[pod.metadata.namespace, pod.metadata.name] = self.clients[pod.metadata.namespace].add_node(
             pod.metadata.name,
             "master" if "master" in pod.metadata.name else "coreapp",
