@@ -14,6 +14,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import (
     TEMPLATE,
+    Ambiguous,
     Container,
     NotFound,
     by_command,
@@ -58,6 +59,10 @@ class ActionModule(ActionBase):
         except re.error as error:
             raise AnsibleActionFail(
                 f"image_pattern: {params['image_pattern']} is no regular expression: {error}"
+            ) from None
+        except Ambiguous as error:
+            raise AnsibleActionFail(
+                f"{params['backend']}: {error}; name those of this client in wa_settings_restart_containers"
             ) from None
         except NotFound as error:
             raise AnsibleActionFail(f"{params['backend']}: {error}") from None

@@ -20,11 +20,12 @@ MASTER = "master"
 UPGRADE = "upgrade"
 
 # What is asked of the engine, one JSON object a line: nothing else of a container leaves it, least of all the database
-# password among its environment.
+# password among its environment. Podman knows the id as .ID only, Docker under both names.
 TEMPLATE = (
-    '{"id":{{json .Id}},"name":{{json .Name}},"image":{{json .Config.Image}},"state":{{json .State.Status}},'
+    '{"id":{{json .ID}},"name":{{json .Name}},"image":{{json .Config.Image}},"state":{{json .State.Status}},'
     '"started":{{json .State.StartedAt}},'
     '"service":{{with .Config.Labels}}{{json (index . "com.docker.compose.service")}}{{else}}""{{end}},'
+    '"project":{{with .Config.Labels}}{{json (index . "com.docker.compose.project")}}{{else}}""{{end}},'
     '"flags":[{{range .Config.Env}}'
     '{{if eq . "WA_MASTER_NODE=1"}}"master",{{end}}{{if eq . "WA_DB_UPGRADE=1"}}"upgrade",{{end}}'
     '{{end}}""]}'
@@ -57,6 +58,10 @@ class Container(_Deployment):
 
 class NotFound(LookupError):
     """Containers that were named are not there; the message says which."""
+
+
+class Ambiguous(LookupError):
+    """Several clients live on this engine, and nobody said whose containers are meant."""
 
 
 def read_inspection(output: str) -> list[dict[str, Any]]:
@@ -117,7 +122,8 @@ def select(found: Iterable[Mapping[str, Any]], names: Sequence[str], image_patte
     """The client's Coreapps and masters among all containers, by name.
 
     names: exactly these, in either Compose's spelling, or by id; raises NotFound for those that are missing. Without
-    names: those whose image matches the pattern, or whose Compose service is Meta's. One-shot upgrade jobs use the same
+    names: those whose image matches the pattern, or whose Compose service is Meta's; raises Ambiguous where they belong
+    to several Compose projects. One-shot upgrade jobs use the same
     image and are left out. Stopped containers are in the list, so that they can be named.
     """
     everything = [(_read(container), container) for container in found]
@@ -134,6 +140,11 @@ def select(found: Iterable[Mapping[str, Any]], names: Sequence[str], image_patte
             for container, raw in everything
             if image.search(str(raw.get("image", ""))) or _COREAPP_SERVICE.fullmatch(str(raw.get("service", "")))
         ]
+        kept = {container["id"] for container in chosen if container["kind"] != UPGRADE}
+        projects = {str(raw.get("project", "")) for container, raw in everything if container["id"] in kept} - {""}
+        if len(projects) > 1:
+            # A restart of another client's Coreapps would be an outage that nobody asked for.
+            raise Ambiguous(f"Coreapps of several Compose projects ({', '.join(sorted(projects))}) are on this host")
     unique = {container["id"]: container for container in chosen if container["kind"] != UPGRADE}
     return sorted(unique.values(), key=lambda container: container["name"])
 

@@ -15,16 +15,23 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, REQUESTS_IMPORT_ERROR
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values, secrets_of
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
 
 
 class _Module(AnsibleModule):
-    """A module whose failures show no secret even where AnsibleModule gives up before it has collected them."""
+    """A module whose failures and system log show no secret, whatever AnsibleModule knows of it."""
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         if not self._validated:
             self.no_log_values |= refused_values(self._spec, self.params)
         super().fail_json(msg, **result)
         raise AssertionError("unreachable")
+
+    def log(self, msg: str, log_args: dict[str, str] | None = None) -> None:
+        # AnsibleModule knows the secrets of its options only, not those inside of dictionaries and addresses.
+        secrets = secrets_of(self.params)
+        shown = {name: scrub(str(value), secrets) for name, value in (log_args or {}).items()}
+        super().log(scrub(msg, secrets), shown)
 
     def __init__(self, spec: dict[str, Any]) -> None:
         self._spec, self._validated = spec, False

@@ -20,7 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ansible import constants as C
+from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -102,9 +102,9 @@ class DirectAction(ActionBase):
 
     def _shows_invocation(self, task_vars: Mapping[str, Any]) -> bool:
         """Whether a result names the parameters: a choice from ansible-core 2.21 on, always before."""
-        if not hasattr(C, "INJECT_INVOCATION"):
+        if not hasattr(constants, "INJECT_INVOCATION"):
             return True
-        return bool(C.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
+        return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
 
     def _host_name(self, task_vars: Mapping[str, Any]) -> str:
         return str(task_vars.get("inventory_hostname", "localhost"))

@@ -122,6 +122,11 @@ def _mypy(session: Session) -> None:
     session.run(["mypy", "-p", "wabiz_emulator"], env=env | {"MYPYPATH": str(ROOT / "tests" / "emulator")})
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
+    integration = ROOT / "tests" / "integration"
+    modules = sorted((integration / "modules").glob("*.py"))
+    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}"}
+    session.run(["mypy", integration / "conftest.py", *modules], env=types_of_tests)
+    session.run(["mypy", "-p", "support"], env=types_of_tests)
     for name in ("bench", "demo"):
         place = ROOT / "tests" / name
         session.run(["mypy", *sorted(place.glob("*.py"))], env=env | {"MYPYPATH": f"{place}:{EMULATOR}"})

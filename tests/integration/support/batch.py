@@ -22,8 +22,9 @@ FULL = (CHECK, FIRST, AGAIN)
 class Case:
     """A client in some state, and a task for it.
 
-    `connection` is `token`, `password` or `none`; `options` come on top of it and win. With several `steps` the same task
-    runs several times; the step CHECK runs it in check mode. `stored` and `switches` set up the client.
+    `connection` is `token`, `password` or `none`; `options` come on top of it and win. With several `steps` the
+    same task runs several times; the step CHECK runs it in check mode. `stored`, `switches`, `faults` and `users` set
+    up the client.
     """
 
     name: str

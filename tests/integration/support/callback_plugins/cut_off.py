@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -17,8 +18,8 @@ name: cut_off
 type: notification
 short_description: Kills the run at a chosen task
 description:
-  - WABIZ_CUT is C(COUNT SECONDS NAME). At the COUNT-th start of a task with this name the process kills itself, that
-    many seconds later. With 0 seconds the task does not run any more.
+  - WABIZ_CUT is C(COUNT SECONDS NAME). At the COUNT-th start of a task with this name the process kills itself and all
+    that it started, that many seconds later. With 0 seconds the task does not run any more.
 """
 
 
@@ -40,7 +41,7 @@ class CallbackModule(CallbackBase):
                     _kill()
                 threading.Timer(self._seconds, _kill).start()
 
-    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:  # noqa: ARG002
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
         self._starts(task)
 
     def v2_playbook_on_handler_task_start(self, task: Any) -> None:
@@ -48,4 +49,22 @@ class CallbackModule(CallbackBase):
 
 
 def _kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    # Workers and what they started have sessions of their own in newer releases, and would go on.
+    for process in [*_below(os.getpid()), os.getpid()]:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _below(process: int) -> list[int]:
+    """All processes that this one started, and theirs."""
+    found = []
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        try:
+            children = task.read_text().split()
+        except OSError:
+            continue
+        for child in map(int, children):
+            found += [child, *_below(child)]
+    return found

@@ -237,6 +237,14 @@ def test_and_to_no_more_than_one(emulated: Emulated) -> None:
     assert emulated.verbs == ["login", "GET", "login", "GET", "logout"]
 
 
+def test_also_where_something_passing_comes_in_between(emulated: Emulated) -> None:
+    emulated.fault("expired_token", path=SETTINGS)
+    emulated.fault("status", status=503, path=SETTINGS)
+    emulated.fault("expired_token", path=SETTINGS)
+    assert failing_get(emulated.connection).status == 401
+    assert emulated.verbs == ["login", "GET", "login", "GET", "GET", "logout"]
+
+
 def test_a_ready_token_that_is_not_accepted_is_the_end(emulated: Emulated) -> None:
     error = failing_get(replace(emulated.connection, password=None, token="canary"))
     assert "HTTP 401 (the token is not valid or has expired)" in str(error)

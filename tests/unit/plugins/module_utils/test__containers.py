@@ -9,9 +9,11 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import (
     COREAPP,
     MASTER,
+    Ambiguous,
     NotFound,
     by_command,
     read_inspection,
@@ -63,6 +65,22 @@ def test_the_exact_name_wins_over_the_other_spelling() -> None:
 def test_names_that_are_missing_are_an_error() -> None:
     with pytest.raises(NotFound, match="no such container: gone, lost"):
         select(COMPOSE, ["biz-wacore1-1", "gone", "lost"], PATTERN)
+
+
+def test_containers_of_several_clients_are_refused_without_names() -> None:
+    mixed = [found("a-wacore-1", project="a"), found("b-wacore-1", project="b")]
+    with pytest.raises(Ambiguous, match=r"several Compose projects \(a, b\)"):
+        select(mixed, [], PATTERN)
+    assert [c["name"] for c in select(mixed, ["b-wacore-1"], PATTERN)] == ["b-wacore-1"]
+
+
+def test_what_is_no_coreapp_does_not_make_a_second_client() -> None:
+    others = [
+        found("c-web-1", "docker.whatsapp.biz/web:v2", project="c"),
+        found("d-up-1", flags=["upgrade"], project="d"),
+    ]
+    mixed = [found("a-wacore-1", project="a"), *others]
+    assert [c["name"] for c in select(mixed, [], PATTERN)] == ["a-wacore-1"]
 
 
 def test_an_upgrade_job_is_no_coreapp_even_if_named() -> None:

@@ -1,0 +1,62 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Coreapps that do not come back: the others stay up, the run says what is owed, the next one pays it."""
+
+from __future__ import annotations
+
+from support.commands import AnsibleCommands, CommandRun
+from support.containers import ContainerDeployment, crash_loop, failing_start
+from support.deployments import apply
+
+
+def _last_words(run: CommandRun) -> str:
+    """The one message that names what is still owed."""
+    messages = [str(result["msg"]) for result in run.results() if result.get("failed")]
+    (message,) = [message for message in messages if "Still owed" in message]
+    return message
+
+
+def _assert_second_coreapp_failed(run: CommandRun, cluster: ContainerDeployment, reason: str) -> None:
+    names = cluster.container_names()
+    message = _last_words(run)
+    assert run.rc != 0
+    assert message.startswith(f"Coreapp 2 of 3, {names['wacore2']} on multi: {reason}")
+    assert message.endswith(
+        f"Still owed, and paid by the next run: {names['wacore2']} on multi, {names['wacore3']} on multi"
+    )
+    assert cluster.owed() == [names["wacore2"], names["wacore3"]]
+    assert [node.split(":")[0] for node in cluster.coreapp_starts()] == ["wacore1"]
+
+
+def _assert_next_run_pays_the_rest(ansible: AnsibleCommands, cluster: ContainerDeployment, values: object) -> None:
+    before = cluster.started()
+    run = apply(ansible, [cluster], values)
+    assert run.rc == 0, run.output
+    assert cluster.restarted_since(before) == {"multi/wacore3"}
+    assert cluster.in_force(values)
+    assert cluster.leftovers() == []
+
+
+def test_crash_loop(ansible: AnsibleCommands, multiconnect: ContainerDeployment) -> None:
+    multiconnect.forget()
+    before, values = multiconnect.started(), multiconnect.new_values()
+    with crash_loop(multiconnect, "wacore2"):
+        run = apply(ansible, [multiconnect], values, variables={"wa_settings_health_timeout": 8})
+        _assert_second_coreapp_failed(run, multiconnect, "Wait until the cluster is healthy again failed: ")
+        assert "not healthy after 8 s: wacore2:" in _last_words(run)
+        assert "is not back yet" in _last_words(run)
+        assert multiconnect.restarted_since(before) <= {"multi/wacore1", "multi/wacore2"}
+    multiconnect.await_health()
+    _assert_next_run_pays_the_rest(ansible, multiconnect, values)
+
+
+def test_container_that_cannot_start(ansible: AnsibleCommands, multiconnect: ContainerDeployment) -> None:
+    multiconnect.forget()
+    values = multiconnect.new_values()
+    with failing_start(multiconnect):
+        run = apply(ansible, [multiconnect], values)
+        _assert_second_coreapp_failed(run, multiconnect, "Stop and start the container failed: ")
+    multiconnect.projects["multi"].engine.call("start", multiconnect.container_names()["wacore2"])
+    multiconnect.await_health()
+    _assert_next_run_pays_the_rest(ansible, multiconnect, values)

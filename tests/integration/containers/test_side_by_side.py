@@ -1,0 +1,51 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several clients in one play: in each cluster one after the other, the clusters side by side."""
+
+from __future__ import annotations
+
+from support.commands import AnsibleCommands
+from support.containers import ContainerDeployment, NewContainers, crash_loop
+from support.deployments import apply
+
+
+def _stops_and_starts(deployment: ContainerDeployment) -> list[tuple[str, float]]:
+    events = deployment.client.control.node_events()
+    return [(e["event"], e["time"]) for e in events if e["role"] == "coreapp" and e["event"] in ("stop", "start")]
+
+
+def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
+    ansible: AnsibleCommands,
+    multiconnect: ContainerDeployment,
+    spread: ContainerDeployment,
+    single: ContainerDeployment,
+    new_single: NewContainers,
+) -> None:
+    singles = [single, new_single("second"), new_single("third")]
+    everyone = [multiconnect, spread, *singles]
+    # One value that is new to all of them.
+    values = {"webhooks": {"max_concurrent_requests": 6}}
+    for deployment in everyone:
+        deployment.client.control.store({"webhooks": {"max_concurrent_requests": 24}})
+        deployment.forget()
+    with crash_loop(multiconnect, "wacore3"):
+        variables = {"wa_settings_health_timeout": 15}
+        run = apply(ansible, everyone, values, variables=variables, environment={"ANSIBLE_FORKS": "10"})
+        assert run.rc != 0
+        assert {host for host, stats in run.stats().items() if stats["failures"]} == {"multi"}, run.output
+        assert multiconnect.owed() == [multiconnect.container_names()["wacore3"]]
+        for deployment in [spread, *singles]:
+            assert deployment.in_force(values)
+            assert deployment.leftovers() == []
+            assert len(deployment.coreapp_starts()) == len(deployment.coreapps())
+        for cluster in (multiconnect, spread):
+            events = [event for event, _time in _stops_and_starts(cluster)]
+            assert events == ["stop", "start"] * (len(events) // 2) or events[-1] == "stop"
+        times = [[time for _event, time in _stops_and_starts(deployment)] for deployment in everyone]
+        assert max(clock[0] for clock in times) < min(clock[-1] for clock in times[:2])
+    multiconnect.await_health()
+    rest = apply(ansible, everyone, values)
+    assert rest.rc == 0, rest.output
+    assert multiconnect.in_force(values)
+    assert multiconnect.leftovers() == []
