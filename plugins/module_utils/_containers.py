@@ -138,10 +138,10 @@ def select(found: Iterable[Mapping[str, Any]], names: Sequence[str], image_patte
         chosen = [
             container
             for container, raw in everything
-            if image.search(str(raw.get("image", ""))) or _COREAPP_SERVICE.fullmatch(str(raw.get("service", "")))
+            if image.search(str(raw.get("image", ""))) or _COREAPP_SERVICE.fullmatch(str(raw.get("service") or ""))
         ]
         kept = {container["id"] for container in chosen if container["kind"] != UPGRADE}
-        projects = {str(raw.get("project", "")) for container, raw in everything if container["id"] in kept} - {""}
+        projects = {str(raw.get("project") or "") for container, raw in everything if container["id"] in kept} - {""}
         if len(projects) > 1:
             # A restart of another client's Coreapps would be an outage that nobody asked for.
             raise Ambiguous(f"Coreapps of several Compose projects ({', '.join(sorted(projects))}) are on this host")

@@ -79,8 +79,9 @@ def test_what_is_no_coreapp_does_not_make_a_second_client() -> None:
         found("c-web-1", "docker.whatsapp.biz/web:v2", project="c"),
         found("d-up-1", flags=["upgrade"], project="d"),
     ]
-    mixed = [found("a-wacore-1", project="a"), *others]
-    assert [c["name"] for c in select(mixed, [], PATTERN)] == ["a-wacore-1"]
+    # An engine shows a label that is not there as null.
+    mixed = [found("a-wacore-1", project="a"), found("plain-wacore", project=None, service=None), *others]
+    assert [c["name"] for c in select(mixed, [], PATTERN)] == ["a-wacore-1", "plain-wacore"]
 
 
 def test_an_upgrade_job_is_no_coreapp_even_if_named() -> None:
