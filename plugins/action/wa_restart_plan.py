@@ -54,6 +54,7 @@ class ActionModule(ActionBase):
                 masters=None if params["masters"] == "auto" else boolean(params["masters"]),
                 health=nodes or None,
                 shards=health.get("shards"),
+                clustered=bool(health["clustered"]) if nodes else None,
             )
         except CannotRestart as problem:
             raise AnsibleActionFail(str(problem)) from None
