@@ -227,7 +227,7 @@ def joint_debt(deployments: Iterable[Resource], cluster: str) -> tuple[Debt | No
     )
 
 
-def annotations(
+def changed_annotations(
     deployments: Iterable[Resource],
     pods: Sequence[Resource],
     change: Mapping[str, Any],

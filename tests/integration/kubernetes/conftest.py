@@ -20,7 +20,7 @@ from support.kubernetes.releases import NewRelease, Release
 
 @pytest.fixture(scope="session")
 def kubernetes(
-    emulator: Emulator,  # noqa: ARG001 - it has to outlive the pods
+    emulator: Emulator,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Cluster, Kubelet]]:
     """The stand-in and its kubelet."""

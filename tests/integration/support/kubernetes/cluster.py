@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubernetes.client import ApiClient, Configuration
-from wabiz_emulator import certificates
 
 from support.kubernetes.api_server import ApiServer
 from support.kubernetes.kubelet import Kubelet
+from wabiz_emulator import certificates
 
 
 @dataclass(frozen=True)

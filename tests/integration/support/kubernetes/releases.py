@@ -126,6 +126,15 @@ def _complete(deployment: Any) -> bool:
 NewRelease = Callable[..., Release]
 
 
+WEBAPP = manifest("webapp", 2, SURGE, image="docker.whatsapp.biz/web:v2.57.2")
+
+
+def new_cluster_release(new_release: NewRelease, name: str) -> Release:
+    """A cluster as in Meta's templates for Azure and GCP, with readiness probes."""
+    common: dict[str, Any] = {"strategy": SURGE, "clustered": True, "readiness": True}
+    return new_release(name, manifest("coreapp", 3, **common), manifest("masterapp", 2, **common), WEBAPP)
+
+
 def apply_on_kubernetes(
     ansible: AnsibleCommands,
     releases: Sequence[Release],
