@@ -14,7 +14,14 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, REQUESTS_IMPORT_ERROR
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values, secrets_of
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import (
+    Flow,
+    Run,
+    complete,
+    credentials_of,
+    refused_values,
+    secrets_of,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
 
 
@@ -44,9 +51,9 @@ def run_module(spec: dict[str, Any], flow: Flow) -> None:
     module = _Module(spec)
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
-    # The spec marks whole URLs as secret, which keeps them out of the system log; from here on only what is secret of
-    # them is, or every result would hide the harmless part as well.
-    module.no_log_values = secrets_of(module.params)
+    # The spec marks whole webhooks as secret, which keeps them out of the system log; the result is masked by its own
+    # means, or it would hide what is harmless in them as well.
+    module.no_log_values = credentials_of(module.params)
     result = complete(flow, module.params, Run(check_mode=module.check_mode, diff_mode=module._diff))
     # Handed over as part of the result they bring a deprecation warning from ansible-core 2.21 on.
     for warning in result.pop("warnings", []):

@@ -16,6 +16,7 @@ import itertools
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import tempfile
@@ -198,6 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What a rolling restart costs for each node.")
     parser.add_argument("--rounds", type=int, default=5, help="how often (default: %(default)s)")
     options = parser.parse_args(arguments)
+    # SIGTERM cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         figures = take_restarts(options.rounds)
     except CommandFailed as error:

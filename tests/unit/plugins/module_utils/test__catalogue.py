@@ -44,7 +44,8 @@ def options(level: Mapping[str, Any], below: str, above: str = "") -> Iterator[t
     for name, entry in level.items():
         text = above + " ".join(lines(entry)) + " "
         if below in entry:
-            yield from ((f"{name}.{inner}", *rest) for inner, *rest in options(entry[below], below, text))
+            for inner, leaf, whole in options(entry[below], below, text):
+                yield f"{name}.{inner}", leaf, whole
         else:
             yield name, entry, text
 

@@ -84,7 +84,7 @@ def health(
 
 
 def test_a_change_is_written_and_read_back_and_the_second_run_rests(emulated: Emulated) -> None:
-    params = {"settings": {"log_level": "error", "webhooks": {"url": URL}}}
+    params: dict[str, Any] = {"settings": {"log_level": "error", "webhooks": {"url": URL}}}
     result = apply(emulated, diff=True, **params)
     assert result["changed"] is True
     assert result["changed_settings"] == ["log_level", "webhooks.url"]
@@ -100,6 +100,14 @@ def test_a_change_is_written_and_read_back_and_the_second_run_rests(emulated: Em
     assert (again["changed"], again["changed_settings"], again["restart_required"]) == (False, [], False)
     assert again["diff"]["before"] == again["diff"]["after"]
     assert emulated.verbs[5:] == ["login", "GET", "logout"]
+
+
+def test_what_looks_like_a_part_of_a_secret_stays_readable_elsewhere(emulated: Emulated) -> None:
+    url = "https://h.example.com/wa?tenant=9000&kind=webhooks"
+    result = apply(emulated, diff=True, settings={"webhooks": {"url": url}})
+    assert result["changed_settings"] == ["webhooks.url"]
+    assert result["after"]["max_callback_backoff_delay_ms"] == 900000
+    assert result["after"]["webhooks"]["url"] == "https://h.example.com/wa?********"
 
 
 @pytest.mark.parametrize("nested", ["merge", "replace"])
@@ -165,7 +173,7 @@ def test_what_the_client_drops_is_an_error_that_names_it(emulated: Emulated) -> 
 
 
 def test_what_the_client_does_not_report_is_sent_and_named(emulated: Emulated) -> None:
-    params = {"settings": {"skip_referral_media_download": True, "log_level": "error"}}
+    params: dict[str, Any] = {"settings": {"skip_referral_media_download": True, "log_level": "error"}}
     result = apply(emulated, diff=True, **params)
     assert result["changed_settings"] == ["log_level", "skip_referral_media_download"]
     assert result["unverified_settings"] == ["skip_referral_media_download"]
@@ -317,7 +325,13 @@ def test_an_answer_without_settings(scripted: Scripted, body: str) -> None:
 
 
 def test_a_key_that_was_not_named_may_have_any_shape(scripted: Scripted) -> None:
-    strange = {"log_level": 5, "webhooks": None, "media": [], "callback_persist": {"a": {}}, "heartbeat_interval": "5"}
+    strange: dict[str, Any] = {
+        "log_level": 5,
+        "webhooks": None,
+        "media": [],
+        "callback_persist": {"a": {}},
+        "heartbeat_interval": "5",
+    }
     scripted.answer(200, json.dumps({"settings": {"application": strange}}))
     result = apply(scripted, settings={"heartbeat_interval": 5})
     assert result["changed"] is False
@@ -385,7 +399,8 @@ def test_no_answer_about_health_is_a_failure(emulated: Emulated, fault: dict[str
 
 
 def test_waiting_until_the_client_is_healthy(emulated: Emulated) -> None:
-    clock, lines = Clock(), []
+    clock = Clock()
+    lines: list[str] = []
     emulated.fault("error", path="/v1/health", details="wacore:6252", times=4)
     emulated.fault("empty", path="/v1/health")
     result = health(emulated, clock, lines, wait=True, wait_interval=2, wait_timeout=60)
