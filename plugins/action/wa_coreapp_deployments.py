@@ -17,8 +17,8 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._containers import No
 from ansible_collections.wabiz.onprem.plugins.module_utils._deployments import (
     ANNOTATION,
     Ambiguous,
-    annotations,
     as_containers,
+    changed_annotations,
     choose,
     joint_debt,
 )
@@ -80,6 +80,6 @@ class ActionModule(ActionBase):
             change = {"cluster": params["cluster"], **params["change"]}
             result["patches"] = [
                 {"name": name, "definition": {"metadata": {"annotations": {ANNOTATION: text}}}}
-                for name, text in annotations(chosen, pods, change, recorded).items()
+                for name, text in changed_annotations(chosen, pods, change, recorded).items()
             ]
         return result

@@ -179,8 +179,9 @@ def choose(deployments: Sequence[Resource], names: Sequence[str], image_pattern:
     unnamed = {_namespace(deployment) for deployment in chosen if full_name(deployment) not in names}
     if len(unnamed) > 1:
         raise Ambiguous(
-            f"there are Deployments in more than one namespace ({', '.join(sorted(unnamed))}): write namespace/name into "
-            "wa_settings_restart_containers, or give the namespace by module_defaults for the group kubernetes.core.k8s"
+            f"there are Deployments in more than one namespace ({', '.join(sorted(unnamed))}): write namespace/name "
+            "into wa_settings_restart_containers, or give the namespace by module_defaults for the group "
+            "kubernetes.core.k8s"
         )
     unique = {full_name(deployment): deployment for deployment in chosen if _kind(deployment) != UPGRADE}
     return [unique[name] for name in sorted(unique)]
@@ -227,16 +228,17 @@ def joint_debt(deployments: Iterable[Resource], cluster: str) -> tuple[Debt | No
     )
 
 
-def annotations(
+def changed_annotations(
     deployments: Iterable[Resource],
     pods: Sequence[Resource],
     change: Mapping[str, Any],
     recorded: str,
 ) -> dict[str, str | None]:
-    """The annotations to write, by full name of the Deployment; None for one that has to go. Unchanged ones are left out.
+    """The annotations to write, by full name of the Deployment; None for one that has to go. Others stay as they are.
 
-    change: options of M(wabiz.onprem.wa_restart_debt). What is paid goes, whatever it was. The moment of writing is the latest start that can be seen on
-    the Deployment's own pods: whatever starts afterwards is later by the same clocks, and no other clock is needed.
+    change: options of M(wabiz.onprem.wa_restart_debt). What is paid goes, whatever it was. The moment of writing is the
+    latest start that can be seen on the Deployment's own pods: whatever starts afterwards is later by the same clocks,
+    and no other clock is needed.
     """
     if change["state"] == "paid":
         return {owed["name"]: None for owed in change["containers"]}

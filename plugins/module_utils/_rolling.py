@@ -142,9 +142,9 @@ def _check_deployments(cluster: str, looks: Sequence[Look], owing: Sequence[Cont
     surging = [container["name"] for container in owing if container["kind"] == COREAPP and container.get("surges")]
     if surging and not clustered:
         raise CannotRestart(
-            f"{cluster} is no cluster, and Deployment {', '.join(surging)} starts a new Coreapp before it stops the old one: "
-            "two Coreapps for one number can get the number banned. Give it the strategy Recreate, or maxSurge 0. "
-            "Nothing is written or restarted"
+            f"{cluster} is no cluster, and Deployment {', '.join(surging)} starts a new Coreapp before it stops the "
+            "old one: two Coreapps for one number can get the number banned. Give it the strategy Recreate, or "
+            "maxSurge 0. Nothing is written or restarted"
         )
 
 

@@ -10,9 +10,13 @@ module: wa_coreapp_deployments
 short_description: Find the Deployments of Kubernetes that run Coreapps, and what they owe
 version_added: 0.1.0
 description:
-  - Picks Coreapps and masters out of what M(kubernetes.core.k8s_info#module) has answered, and reads the records of owed restarts among their annotations.
+  - >-
+    Picks Coreapps and masters out of what M(kubernetes.core.k8s_info#module) has answered, and reads the records of
+    owed restarts among their annotations.
   - Nothing of a pod's environment is in the result.
-  - Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may change.
+  - >-
+    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its options may
+    change.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -124,7 +128,8 @@ containers:
   type: list
   elements: dict
 debt:
-  description: What they owe together, or null. Its C(containers) and C(settings) are null where a record could not be read.
+  description:
+    - What they owe together, or null. Its C(containers) and C(settings) are null where a record could not be read.
   returned: success
   type: dict
 patches:

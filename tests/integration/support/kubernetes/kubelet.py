@@ -25,7 +25,7 @@ class Kubelet:
         self.clients: dict[str, Control] = {}
         self.broken: set[str] = set()  # namespaces in which no pod starts
         self.faults: list[BaseException] = []
-        self._api = CoreV1Api(api)
+        self._api: Any = CoreV1Api(api)  # its models call everything optional, and dictionaries no bodies
         self._nodes: dict[tuple[str, str], str] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run)

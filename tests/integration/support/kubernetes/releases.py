@@ -61,6 +61,15 @@ class Release(Deployment):
     cluster: Cluster | None = None
     api: ApiClient | None = None
 
+    # The client's models call everything optional, and dictionaries no bodies: hence Any.
+    @property
+    def _apps(self) -> Any:
+        return AppsV1Api(self.api)
+
+    @property
+    def _core(self) -> Any:
+        return CoreV1Api(self.api)
+
     def inventory(self, token: bool = True) -> dict[str, dict[str, Any]]:
         variables = super().inventory(token)
         for facts in variables.values():
@@ -71,7 +80,7 @@ class Release(Deployment):
     def deploy(self, *manifests: dict[str, Any]) -> None:
         """Create Deployments and wait until all of their pods run."""
         for deployment in manifests:
-            AppsV1Api(self.api).create_namespaced_deployment(self.name, deployment)
+            self._apps.create_namespaced_deployment(self.name, deployment)
         self._wait()
 
     def _wait(self) -> None:
@@ -83,23 +92,23 @@ class Release(Deployment):
 
     def deployments(self) -> dict[str, Any]:
         """Name → Deployment, of this namespace."""
-        found = AppsV1Api(self.api).list_namespaced_deployment(self.name).items
+        found = self._apps.list_namespaced_deployment(self.name).items
         return {deployment.metadata.name: deployment for deployment in found}
 
     def pods(self) -> set[str]:
         """The names of the pods that are not about to end."""
-        found = CoreV1Api(self.api).list_namespaced_pod(self.name).items
+        found = self._core.list_namespaced_pod(self.name).items
         return {pod.metadata.name for pod in found if pod.metadata.deletion_timestamp is None}
 
     def annotate(self, name: str, text: str) -> None:
         """Put this text in the place of a record."""
         body = {"metadata": {"annotations": {ANNOTATION: text}}}
-        AppsV1Api(self.api).patch_namespaced_deployment(name, self.name, body)
+        self._apps.patch_namespaced_deployment(name, self.name, body)
 
     def restart(self, name: str) -> None:
         """Restart a Deployment by hand and wait until it is done."""
         template = {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": str(time.time())}}}
-        AppsV1Api(self.api).patch_namespaced_deployment(name, self.name, {"spec": {"template": template}})
+        self._apps.patch_namespaced_deployment(name, self.name, {"spec": {"template": template}})
         self._wait()
 
     def records(self) -> dict[str, dict[str, Any]]:
@@ -124,6 +133,15 @@ def _complete(deployment: Any) -> bool:
 
 
 NewRelease = Callable[..., Release]
+
+
+WEBAPP = manifest("webapp", 2, SURGE, image="docker.whatsapp.biz/web:v2.57.2")
+
+
+def new_cluster_release(new_release: NewRelease, name: str) -> Release:
+    """A cluster as in Meta's templates for Azure and GCP, with readiness probes."""
+    common: dict[str, Any] = {"strategy": SURGE, "clustered": True, "readiness": True}
+    return new_release(name, manifest("coreapp", 3, **common), manifest("masterapp", 2, **common), WEBAPP)
 
 
 def apply_on_kubernetes(

@@ -15,8 +15,8 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._debt import owes
 from ansible_collections.wabiz.onprem.plugins.module_utils._deployments import (
     ANNOTATION,
     Ambiguous,
-    annotations,
     as_containers,
+    changed_annotations,
     choose,
     joint_debt,
     surges,
@@ -189,7 +189,7 @@ def test_scaled_to_nothing_owes_nothing_and_no_replicas_means_one() -> None:
 def test_record_goes_round_by_way_of_the_annotations() -> None:
     coreapp, masterapp = _deployment("coreapp"), _deployment("masterapp")
     change = {**CHANGE, "containers": _owed(coreapp, masterapp)}
-    texts = annotations([coreapp, masterapp], [], change, RECORDED)
+    texts = changed_annotations([coreapp, masterapp], [], change, RECORDED)
     assert [owed["name"] for owed in json.loads(str(texts["wa/coreapp"]))["containers"]] == ["wa/coreapp"]
     noted = [_annotated(coreapp, texts["wa/coreapp"]), _annotated(masterapp, texts["wa/masterapp"])]
     debt, problems = joint_debt(noted, "wa1")
@@ -197,14 +197,16 @@ def test_record_goes_round_by_way_of_the_annotations() -> None:
     assert problems == []
     assert [owed["name"] for owed in debt.containers or ()] == ["wa/coreapp", "wa/masterapp"]
     assert (debt.settings, debt.written, debt.connected_before) == (("log_level",), None, 2)
-    assert annotations(noted, [], change, "later") == {}
+    assert changed_annotations(noted, [], change, "later") == {}
 
 
 def test_moment_of_writing_is_the_latest_start_so_that_only_later_ones_owe_nothing() -> None:
     coreapp = _deployment(replicas=2)
     old = [_pod("coreapp", "1970-01-01T00:01:00Z"), _pod("coreapp", "1970-01-01T00:02:00Z")]
-    text = annotations([coreapp], old, {**CHANGE, "containers": _owed(coreapp)}, RECORDED)["wa/coreapp"]
-    written = annotations([_annotated(coreapp, text)], old, {**CHANGE, "state": "written"}, RECORDED)["wa/coreapp"]
+    text = changed_annotations([coreapp], old, {**CHANGE, "containers": _owed(coreapp)}, RECORDED)["wa/coreapp"]
+    written = changed_annotations([_annotated(coreapp, text)], old, {**CHANGE, "state": "written"}, RECORDED)[
+        "wa/coreapp"
+    ]
     debt, _problems = joint_debt([_annotated(coreapp, written)], "wa1")
     assert debt is not None
     assert debt.written == 120.0
@@ -215,12 +217,12 @@ def test_moment_of_writing_is_the_latest_start_so_that_only_later_ones_owe_nothi
 
 
 def test_written_asks_nothing_of_deployments_without_a_record() -> None:
-    assert annotations([_deployment()], [], {**CHANGE, "state": "written"}, RECORDED) == {}
+    assert changed_annotations([_deployment()], [], {**CHANGE, "state": "written"}, RECORDED) == {}
 
 
 def test_paid_takes_the_annotation_away_whatever_it_was() -> None:
     change = {**CHANGE, "state": "paid", "containers": _owed(_deployment())}
-    assert annotations([], [], change, RECORDED) == {"wa/coreapp": None}
+    assert changed_annotations([], [], change, RECORDED) == {"wa/coreapp": None}
 
 
 def test_unreadable_record_makes_everything_owed_and_is_replaced() -> None:
@@ -230,13 +232,13 @@ def test_unreadable_record_makes_everything_owed_and_is_replaced() -> None:
     assert debt.containers is None
     assert problems == [f"annotation {ANNOTATION} of Deployment wa/coreapp: it is no JSON"]
     change = {**CHANGE, "containers": _owed(coreapp), "settings": []}
-    assert json.loads(str(annotations([coreapp], [], change, RECORDED)["wa/coreapp"]))["settings"] == []
+    assert json.loads(str(changed_annotations([coreapp], [], change, RECORDED)["wa/coreapp"]))["settings"] == []
 
 
 def test_written_is_known_only_when_it_is_for_all_of_them() -> None:
     coreapp, masterapp = _deployment("coreapp"), _deployment("masterapp")
     change = {**CHANGE, "containers": _owed(coreapp, masterapp)}
-    texts = annotations([coreapp, masterapp], [], change, RECORDED)
+    texts = changed_annotations([coreapp, masterapp], [], change, RECORDED)
     known = json.dumps({**json.loads(str(texts["wa/coreapp"])), "written": 5})
     debt, _problems = joint_debt([_annotated(coreapp, known), _annotated(masterapp, texts["wa/masterapp"])], "wa1")
     assert debt is not None
