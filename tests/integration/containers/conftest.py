@@ -28,7 +28,8 @@ from support.containers import (
 )
 from support.engines import ContainerHost, Engine, container_hosts, machine_engine
 
-CONNECT_SECONDS = 0.5
+# The tests share the machine with others: a pause of a node is no death.
+SWITCHES = {"connect_seconds": 0.5, "heartbeat_timeout": 20}
 SHARDS = 2
 MULTICONNECT_NODES = ["wacore1", "wacore2", "wacore3"]
 
@@ -61,9 +62,16 @@ def new_multiconnect(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def multiconnect(new_multiconnect: NewContainers) -> ContainerDeployment:
-    """The cluster on one engine that most tests share."""
+def shared_multiconnect(new_multiconnect: NewContainers) -> ContainerDeployment:
+    """The cluster on one engine that all tests share."""
     return new_multiconnect("multi")
+
+
+@pytest.fixture
+def multiconnect(shared_multiconnect: ContainerDeployment) -> Iterator[ContainerDeployment]:
+    """The cluster on one engine, in good health."""
+    yield shared_multiconnect
+    shared_multiconnect.settle()
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +88,7 @@ def single(new_single: NewContainers) -> ContainerDeployment:
 
 
 @pytest.fixture(scope="session")
-def spread(
+def shared_spread(
     hosts: list[ContainerHost], engine: Engine, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ContainerDeployment]:
     """Meta's production form over two hosts: one Webapp, master and Coreapp on each, the database elsewhere."""
@@ -88,11 +96,18 @@ def spread(
         yield deployment
 
 
+@pytest.fixture
+def spread(shared_spread: ContainerDeployment) -> Iterator[ContainerDeployment]:
+    """The cluster over two hosts, in good health."""
+    yield shared_spread
+    shared_spread.settle()
+
+
 @contextmanager
 def _multiconnect(engine: Engine, name: str, place: Path) -> Iterator[ContainerDeployment]:
     nodes = ["master1", "master2", *MULTICONNECT_NODES]
     services = secret_overlay(nodes)
-    services["waweb"] = webapp_overlay(["127.0.0.1"], {"shards": SHARDS, "connect_seconds": CONNECT_SECONDS})
+    services["waweb"] = webapp_overlay(["127.0.0.1"], {**SWITCHES, "shards": SHARDS})
     services["dbupgrade"] = _upgrade_job()
     # A start of this one can be made to fail: by taking the file away.
     (place / MOUNTED_FILE).touch()
@@ -115,7 +130,7 @@ def _multiconnect(engine: Engine, name: str, place: Path) -> Iterator[ContainerD
 @contextmanager
 def _single(engine: Engine, name: str, place: Path) -> Iterator[ContainerDeployment]:
     services = secret_overlay(["wacore"])
-    services["waweb"] = webapp_overlay(["127.0.0.1"], {"connect_seconds": CONNECT_SECONDS})
+    services["waweb"] = webapp_overlay(["127.0.0.1"], SWITCHES)
     services["dbupgrade"] = _upgrade_job()
     files = ["docker-compose.yml", "dbupgrade-compose.yml"]
     project = ComposeProject(engine, unique(name), place, files, {"services": services, "networks": LOOPBACK_ONLY})
@@ -143,7 +158,7 @@ def _spread(engine: Engine, hosts: list[ContainerHost], place: Path) -> Iterator
         elsewhere = engine.call("port", database, f"{database_port}/tcp").split()[0].rpartition(":")
         for host in hosts:
             services = secret_overlay(["wacore", "master", "waweb"])
-            web = webapp_overlay([host.address for host in hosts], {"shards": 1, "connect_seconds": CONNECT_SECONDS})
+            web = webapp_overlay([host.address for host in hosts], SWITCHES)
             services["waweb"]["environment"] |= web["environment"]
             for service in services.values():
                 service["environment"] |= {"WA_DB_HOSTNAME": elsewhere[0], "WA_DB_PORT": elsewhere[2]}

@@ -30,8 +30,7 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
         deployment.client.control.store({"webhooks": {"max_concurrent_requests": 24}})
         deployment.forget()
     with crash_loop(multiconnect, "wacore3"):
-        variables = {"wa_settings_health_timeout": 15}
-        run = apply(ansible, everyone, values, variables=variables, environment={"ANSIBLE_FORKS": "10"})
+        run = apply(ansible, everyone, values, "--extra-vars", "wa_settings_health_timeout=20")
         assert run.rc != 0
         assert {host for host, stats in run.stats().items() if stats["failures"]} == {"multi"}, run.output
         assert multiconnect.owed() == [multiconnect.container_names()["wacore3"]]

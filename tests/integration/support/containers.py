@@ -151,6 +151,17 @@ class ContainerDeployment(Deployment):
         (project,) = self.projects.values()
         return {service: name.removeprefix("/") for service, name in project.inspect(".Name").items()}
 
+    def settle(self) -> None:
+        """Take away what a test that broke off may have left: records, and Coreapps that are down."""
+        for record in self.leftovers():
+            record.unlink()
+        for project in self.projects.values():
+            states = project.inspect(".State.Status")
+            down = [service for service, state in states.items() if state == "exited" and _runs_nodes(service)]
+            if down:
+                project.engine.call("start", *(project.container(service) for service in down))
+        self.await_health()
+
     def await_health(self) -> None:
         """Wait until all nodes are up and as many of them connected as should be."""
         nodes, connected = self.healthy

@@ -113,7 +113,8 @@ def _container_host(
 ) -> Iterator[ContainerHost]:
     libraries = place / "lib"
     libraries.mkdir(parents=True)
-    set_up = f"hostname {name} && ip link set lo up && mount -t tmpfs run /run && mount --bind {libraries} /var/lib && exec dockerd"
+    places = ["mount -t tmpfs run /run", f"mount --bind {libraries} /var/lib"]
+    set_up = " && ".join([f"hostname {name}", "ip link set lo up", *places, "exec dockerd"])
     with (place / "dockerd.log").open("w") as log:
         daemon = subprocess.Popen(
             ["unshare", "--mount", "--net", "--uts", "--propagation", "private", "sh", "-c", set_up],
