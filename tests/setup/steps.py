@@ -156,7 +156,9 @@ def _ansible_doc(session: Session) -> None:
     session.run(["ansible-doc", *(f"{prefix}.{name}" for name in modules)], env=env)
     if roles:
         session.run(["ansible-doc", "--type", "role", *(f"{prefix}.{name}" for name in roles)], env=env)
-    broken = [line for line in session.log.read_text().splitlines() if re.match(r"\[(WARNING|ERROR)\]|ERROR!", line)]
+    lines = session.log.read_text().splitlines()
+    # ansible-core warns of a collection of its own.
+    broken = [line for line in lines if re.match(r"\[(WARNING|ERROR)\]|ERROR!", line) and "_protomatter" not in line]
     if broken:
         raise StepFailed(broken[0])
 
