@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import (
     TEMPLATE,
     Ambiguous,

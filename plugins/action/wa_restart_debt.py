@@ -9,26 +9,14 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, demand, stamp, strike
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._debt import next_debt
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import CHANGE_SPEC, Records
 
 _SPEC: dict[str, Any] = {
     "state_dir": {"type": "str", "required": True},
     "cluster": {"type": "str", "required": True},
-    "state": {"type": "str", "required": True, "choices": ["recorded", "written", "paid"]},
-    "containers": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": {
-            "name": {"type": "str", "required": True},
-            "id": {"type": "str", "default": ""},
-            "kind": {"type": "str", "default": "coreapp", "choices": ["coreapp", "master"]},
-        },
-    },
-    "settings": {"type": "list", "elements": "str", "default": []},
-    "connected_before": {"type": "int"},
-    "written": {"type": "bool", "default": False},
+    **CHANGE_SPEC,
 }
 
 
@@ -41,7 +29,8 @@ class ActionModule(ActionBase):
         _spec, params = self.validate_argument_spec(argument_spec=_SPEC)
         records = Records(self, params["state_dir"], params["cluster"])
         before, problem = records.read()
-        after = self._after(before, params, records)
+        recorded = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        after = next_debt(before, params, recorded, records.now)
         result["changed"] = problem is not None or after != before
         if result["changed"] and not self._task.check_mode:
             if after is None:
@@ -50,23 +39,3 @@ class ActionModule(ActionBase):
                 records.write(after)
         result["debt"] = None if after is None else asdict(after)
         return result
-
-    def _after(self, before: Debt | None, params: dict[str, Any], records: Records) -> Debt | None:
-        if params["state"] == "recorded":
-            recorded = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            debt = demand(
-                before,
-                params["cluster"],
-                params["containers"],
-                settings=params["settings"],
-                recorded=recorded,
-                connected_before=params["connected_before"],
-            )
-            if not debt.containers:
-                return None
-            return stamp(debt, records.now()) if params["written"] else debt
-        if before is None:
-            return None
-        if before.containers is None:
-            return before
-        return stamp(before, records.now()) if params["state"] == "written" else strike(before, params["containers"])

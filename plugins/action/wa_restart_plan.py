@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import thaw
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node
 from ansible_collections.wabiz.onprem.plugins.module_utils._rolling import CannotRestart, Look, Wish, plan_restarts
@@ -53,6 +54,7 @@ class ActionModule(ActionBase):
                 masters=None if params["masters"] == "auto" else boolean(params["masters"]),
                 health=nodes or None,
                 shards=health.get("shards"),
+                clustered=bool(health["clustered"]) if nodes else None,
             )
         except CannotRestart as problem:
             raise AnsibleActionFail(str(problem)) from None

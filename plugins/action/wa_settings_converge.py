@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Run
@@ -17,7 +18,16 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import Direct
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
 _SETTINGS = application_settings()
-_REQUIRED = ("cluster", "api_delegate", "restart", "backend", "state_dir")
+# The role's variables by the name of the option that they are for. They are read here and not handed over by the task:
+# Ansible would compile a template for each of them on each host, and that costs more than all the rest.
+_VARIABLES = {
+    **{name: f"wa_settings_{name}" for name in ("api_url", "username", "password", "token", "validate_certs")},
+    **{name: f"wa_settings_{name}" for name in ("ca_path", "timeout", "state", "cluster", "api_delegate", "state_dir")},
+    "settings": "wa_settings_values",
+    "extra_settings": "wa_settings_extra_values",
+    "restart": "wa_settings_restart",
+    "backend": "wa_settings_restart_backend",
+}
 _CONTROLLER = ("localhost", "127.0.0.1", "::1")
 
 
@@ -30,10 +40,10 @@ class ActionModule(DirectAction):
         task_vars = task_vars or {}
         # Not DirectAction's own: there is no module behind this action.
         result: dict[str, Any] = super(DirectAction, self).run(tmp, task_vars)
-        args = self._task.args
-        missing = [name for name in _REQUIRED if name not in args]
+        missing = [variable for variable in _VARIABLES.values() if variable not in task_vars]
         if missing:
-            raise AnsibleActionFail(f"missing required arguments: {', '.join(missing)}")
+            raise AnsibleActionFail(f"this is a part of the role wa_settings; without it {missing[0]} is not defined")
+        args = {name: self._templar.template(task_vars[variable]) for name, variable in _VARIABLES.items()}
         single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
         leader = own if single else Claim(args["cluster"], "settings", task_vars).leader()
         result.update(
@@ -43,7 +53,7 @@ class ActionModule(DirectAction):
             result["msg"] = f"{leader} does this for cluster {args['cluster']}"
             return result
         if self._api_is_here(args["api_delegate"], task_vars):
-            result.update(self._settings())
+            result.update(self._settings(args))
             if result.get("failed"):
                 return result
         else:
@@ -63,10 +73,10 @@ class ActionModule(DirectAction):
             result["msg"] = f"cluster {args['cluster']} owes a restart; wa_settings_restart is never"
         return result
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, args: dict[str, Any]) -> dict[str, Any]:
         """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
         run = Run(check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
-        params = {name: value for name, value in self._task.args.items() if name in _SETTINGS}
+        params = {name: value for name, value in args.items() if name in _SETTINGS}
         if params.get("state") == "absent":
             # For the role nothing declared is an empty dictionary, for the module it is no dictionary.
             params = {name: value for name, value in params.items() if value != {}}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, members
 
 _SPEC: dict[str, Any] = {

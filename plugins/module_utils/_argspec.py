@@ -13,25 +13,36 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.errors import UnsupportedError
+from ansible.module_utils.common.parameters import env_fallback
+from ansible.module_utils.errors import AnsibleFallbackNotFound, UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, RESTART_BOUND, Key, Kind
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address, is_token
 
 Spec = dict[str, Any]
 
+_LONGEST_TIMEOUT = 86_400  # seconds; sockets refuse much longer ones in words that do not help
+
+
+def _environment(name: str) -> Any:
+    """As C(env_fallback) does it, but what is empty counts as not set."""
+    value = env_fallback(name)
+    if not value:
+        raise AnsibleFallbackNotFound
+    return value
+
+
 API: Spec = {
-    "api_url": {"type": "str", "required": True, "fallback": (env_fallback, ["WABIZ_API_URL"])},
-    "username": {"type": "str", "default": "admin", "fallback": (env_fallback, ["WABIZ_USERNAME"])},
+    "api_url": {"type": "str", "required": True, "fallback": (_environment, ["WABIZ_API_URL"])},
+    "username": {"type": "str", "default": "admin", "fallback": (_environment, ["WABIZ_USERNAME"])},
     # No fallback here: an explicit token must win over a password from the environment and the other way round,
     # and behind a fallback nobody can tell them apart any more. read_connection looks into the environment.
     "password": {"type": "str", "no_log": True},
     "token": {"type": "str", "no_log": True},
-    "validate_certs": {"type": "bool", "default": True, "fallback": (env_fallback, ["WABIZ_VALIDATE_CERTS"])},
-    "ca_path": {"type": "path", "fallback": (env_fallback, ["WABIZ_CA_PATH"])},
+    "validate_certs": {"type": "bool", "default": True, "fallback": (_environment, ["WABIZ_VALIDATE_CERTS"])},
+    "ca_path": {"type": "path", "fallback": (_environment, ["WABIZ_CA_PATH"])},
     "timeout": {"type": "float", "default": 30.0},
     "retries": {"type": "int", "default": 4},
     "use_proxy": {"type": "bool", "default": True},
@@ -136,8 +147,12 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None
         raise InvalidOptions(
             "password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment)"
         )
-    if params["timeout"] <= 0:
-        raise InvalidOptions("timeout: must be more than 0 seconds")
+    if token:
+        token = str(token).strip()
+        if not is_token(token):
+            raise InvalidOptions("token: must be printable ASCII without blanks")
+    if not 0 < params["timeout"] <= _LONGEST_TIMEOUT:
+        raise InvalidOptions(f"timeout: must be more than 0 and at most {_LONGEST_TIMEOUT} seconds")
     if params["retries"] < 0:
         raise InvalidOptions("retries: must not be negative")
     api_url = given("api_url")
@@ -152,7 +167,7 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None
         api_url=api_url,
         username=given("username") or "admin",
         password=str(password) if password else None,
-        token=str(token) if token else None,
+        token=token,
         validate_certs=boolean(params["validate_certs"]),
         # As Ansible expands options of type path: an unknown account stays as it is.
         ca_path=os.path.expanduser(os.path.expandvars(ca_path)) if ca_path else None,  # noqa: PTH111

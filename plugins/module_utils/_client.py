@@ -12,8 +12,10 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import re
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +29,7 @@ try:
     import requests.adapters
     import requests.auth
     import requests.utils
+    from urllib3.exceptions import InsecureRequestWarning
     from urllib3.util.ssl_ import create_urllib3_context
 except ImportError:
     HAS_REQUESTS = False
@@ -108,7 +111,7 @@ def check_address(api_url: str, allow_http: bool) -> str:
         host, port_is_fine = parts.hostname, parts.port is None or parts.port > 0
     except ValueError:
         host, port_is_fine, parts = None, False, urlsplit("")
-    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine:
+    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine or re.search(r"\s", address):
         raise ValueError("api_url: must be an address such as https://wa1.example.com:9090")
     if "@" in parts.netloc:
         raise ValueError("api_url: must not carry user info; use username and password, or token")
@@ -120,6 +123,11 @@ def check_address(api_url: str, allow_http: bool) -> str:
             "use https://, or set allow_http if that is meant"
         )
     return address.rstrip("/")
+
+
+def is_token(text: Any) -> bool:
+    """Whether this can be sent as a bearer token; errors about headers that cannot be sent repeat them."""
+    return isinstance(text, str) and re.fullmatch(r"[!-~]+", text) is not None
 
 
 def _is_loopback(host: str) -> bool:
@@ -190,7 +198,8 @@ class Client:
         self._logged_in = False
         self._secrets = {secret for secret in (connection.password, connection.token) if secret}
         self._session = requests.Session()
-        self._session.mount("https://", _Adapter())
+        if connection.validate_certs:
+            self._session.mount("https://", _Adapter())  # a context that checks cannot be told not to
         # Environment settings are read here, once and in the open: a session that trusts the environment lets
         # REQUESTS_CA_BUNDLE win over ca_path and ~/.netrc over the token.
         self._session.trust_env = False
@@ -204,6 +213,9 @@ class Client:
             if bundle and not Path(bundle).exists():
                 where = "ca_path" if bundle == connection.ca_path else "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"
                 raise ApiError(f"{where}: there is no file {bundle}")
+        else:
+            # It was asked for; nobody wants to read of it with every request.
+            warnings.simplefilter("ignore", InsecureRequestWarning)
 
     def __enter__(self) -> Client:
         return self
@@ -269,7 +281,7 @@ class Client:
             token = answer.body["users"][0]["token"]
         except (TypeError, KeyError, IndexError):
             token = None
-        if not isinstance(token, str) or not token:
+        if not is_token(token):
             raise ApiError(f"{self._where('POST', LOGIN)}: the answer to the login holds no token")
         self._token, self._logged_in = token, True
         self._secrets.add(token)

@@ -37,7 +37,15 @@ _ALIVE = frozenset({"running", "restarting", "paused"})
 _COREAPP_SERVICE = re.compile(r"wacore\d*")
 
 
-class Container(TypedDict):
+class _Deployment(TypedDict, total=False):
+    """What only Deployments of Kubernetes have: several nodes in one, and a way of their own to replace them."""
+
+    replicas: int
+    surges: bool
+    paused: bool
+
+
+class Container(_Deployment):
     """A Coreapp or master; C(started) in seconds since the epoch by the host's clock, None where nobody tells."""
 
     name: str

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, TypedDict
 from urllib.parse import quote
@@ -175,6 +175,29 @@ def strike(debt: Debt, containers: Iterable[Owed]) -> Debt | None:
     paid = list(containers)
     left = tuple(owed for owed in debt.containers if not any(same(owed, other) for other in paid))
     return replace(debt, containers=left) if left else None
+
+
+def next_debt(before: Debt | None, change: Mapping[str, Any], recorded: str, now: Callable[[], float]) -> Debt | None:
+    """The record after a change; None when there is to be none any more.
+
+    change: options of M(wabiz.onprem.wa_restart_debt). recorded: this moment, for people. now: asked only where the
+    record notes that settings have been written.
+    """
+    if change["state"] == "recorded":
+        debt = demand(
+            before,
+            change["cluster"],
+            change["containers"],
+            settings=change["settings"],
+            recorded=recorded,
+            connected_before=change["connected_before"],
+        )
+        if not debt.containers:
+            return None
+        return stamp(debt, now()) if change["written"] else debt
+    if before is None or before.containers is None:
+        return before
+    return stamp(before, now()) if change["state"] == "written" else strike(before, change["containers"])
 
 
 def thaw(found: Any) -> Debt | None:

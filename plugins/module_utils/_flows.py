@@ -57,7 +57,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
     show_diff,
     show_version,
 )
-from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import find_secrets, mask
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import find_secrets, mask, scrub
 
 Params = Mapping[str, Any]
 Result = dict[str, Any]
@@ -101,11 +101,15 @@ class _Failure(Exception):
 Flow = Callable[[Params, Run], Result]
 
 
+def credentials_of(params: Params) -> set[str]:
+    """What the task logs in with."""
+    return {secret for secret in (params.get("password"), params.get("token")) if secret}
+
+
 def secrets_of(params: Params) -> set[str]:
-    """The secrets that came in as parameters."""
-    found = {params.get("password"), params.get("token")}
-    found |= find_secrets(params.get("settings") or {}) | find_secrets(params.get("extra_settings") or {})
-    return {secret for secret in found if secret}
+    """All secrets that came in as parameters, those inside of addresses included."""
+    settings = find_secrets(params.get("settings") or {}) | find_secrets(params.get("extra_settings") or {})
+    return credentials_of(params) | settings
 
 
 def no_log_values(spec: Mapping[str, Any], params: Any) -> set[str]:
@@ -125,6 +129,11 @@ def _texts(value: Any) -> set[str]:
     return {str(value)} if value and not isinstance(value, bool) else set()
 
 
+def refused_values(spec: Mapping[str, Any], params: Any) -> set[str]:
+    """What a result must not show of parameters that are not valid, whatever is wrong with them."""
+    return no_log_values(spec, params) | secrets_of(params)
+
+
 def show_invocation(params: Params) -> dict[str, Any]:
     """The parameters for C(-vvv), masked."""
     shown = mask({name: value for name, value in params.items() if name not in ("password", "token")})
@@ -140,7 +149,14 @@ def complete(flow: Flow, params: Params, run: Run) -> Result:
         result = {"failed": True, "msg": str(failure), **failure.result}
     except (ApiError, InvalidOptions, InvalidSettings) as error:
         result = {"failed": True, "msg": str(error), "changed": False}
-    shown: Result = remove_values(result, secrets_of(params))
+    # Settings are masked by their place. Blotting out whatever looks like a part of a webhook's query would hit numbers
+    # and names that have nothing to do with it, so that is for sentences only.
+    secrets = secrets_of(params)
+    if "msg" in result:
+        result["msg"] = scrub(result["msg"], secrets)
+    if "warnings" in result:
+        result["warnings"] = [scrub(warning, secrets) for warning in result["warnings"]]
+    shown: Result = remove_values(result, credentials_of(params))
     shown["invocation"] = show_invocation(params)
     return shown
 

@@ -9,22 +9,51 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, REQUESTS_IMPORT_ERROR
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, secrets_of
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import (
+    Flow,
+    Run,
+    complete,
+    credentials_of,
+    refused_values,
+    secrets_of,
+)
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
+
+
+class _Module(AnsibleModule):
+    """A module whose failures and system log show no secret, whatever AnsibleModule knows of it."""
+
+    def fail_json(self, msg: str, **result: Any) -> NoReturn:
+        if not self._validated:
+            self.no_log_values |= refused_values(self._spec, self.params)
+        super().fail_json(msg, **result)
+        raise AssertionError("unreachable")
+
+    def log(self, msg: str, log_args: dict[str, str] | None = None) -> None:
+        # AnsibleModule knows the secrets of its options only, not those inside of dictionaries and addresses.
+        secrets = secrets_of(self.params)
+        shown = {name: scrub(str(value), secrets) for name, value in (log_args or {}).items()}
+        super().log(scrub(msg, secrets), shown)
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._spec, self._validated = spec, False
+        super().__init__(argument_spec=spec, supports_check_mode=True)
+        self._validated = True
 
 
 def run_module(spec: dict[str, Any], flow: Flow) -> None:
     """Validates the parameters, runs the flow and exits."""
-    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    module = _Module(spec)
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
-    # The spec marks whole URLs as secret, which keeps them out of the system log; from here on only what is secret of
-    # them is, or every result would hide the harmless part as well.
-    module.no_log_values = secrets_of(module.params)
+    # The spec marks whole webhooks as secret, which keeps them out of the system log; the result is masked by its own
+    # means, or it would hide what is harmless in them as well.
+    module.no_log_values = credentials_of(module.params)
     result = complete(flow, module.params, Run(check_mode=module.check_mode, diff_mode=module._diff))
     # Handed over as part of the result they bring a deprecation warning from ansible-core 2.21 on.
     for warning in result.pop("warnings", []):

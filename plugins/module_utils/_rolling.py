@@ -74,11 +74,12 @@ def plan_restarts(
     masters: bool | None,
     health: Sequence[Node] | None,
     shards: int | None = None,
+    clustered: bool | None = None,
 ) -> RollingPlan:
     """The plan for one cluster.
 
     masters: whether masters restart too; None: when MASTERS_TOO is among the settings. health: the nodes now, None
-    where the client did not say. Raises CannotRestart.
+    where the client did not say; clustered likewise. Raises CannotRestart.
     """
     _check(cluster, looks, wish)
     plan = RollingPlan(connected=_about_to_be_connected(health))
@@ -106,8 +107,9 @@ def plan_restarts(
             plan.warnings.append(
                 f"{look.host} of cluster {cluster} is outside this play: {names} on it still owes a restart"
             )
+    _check_deployments(cluster, looks, [container for _look, container in owing], clustered)
     plan.expect_connected = _expect_connected(looks, health, shards, plan.connected)
-    plan.nodes = _in_order(owing, health or ())
+    plan.nodes = _in_order(_each_once(owing), health or ())
     return plan
 
 
@@ -125,6 +127,41 @@ def _check(cluster: str, looks: Sequence[Look], wish: Wish) -> None:
             "nothing is written; see wa_settings_restart_containers, wa_settings_restart_image_pattern and "
             "wa_settings_restart_backend"
         )
+
+
+def _check_deployments(cluster: str, looks: Sequence[Look], owing: Sequence[Container], clustered: bool | None) -> None:
+    paused = [container["name"] for container in owing if container.get("paused")]
+    if paused:
+        raise CannotRestart(
+            f"cluster {cluster}: Deployment {', '.join(paused)} is paused, so a restart would wait for ever; "
+            "resume it with kubectl rollout resume. Nothing is written or restarted"
+        )
+    if clustered is None:
+        # The client does not answer, or was not asked. Outside a cluster there is one Coreapp, never more.
+        clustered = _coreapps(looks) > 1
+    surging = [container["name"] for container in owing if container["kind"] == COREAPP and container.get("surges")]
+    if surging and not clustered:
+        raise CannotRestart(
+            f"{cluster} is no cluster, and Deployment {', '.join(surging)} starts a new Coreapp before it stops the "
+            "old one: two Coreapps for one number can get the number banned. Give it the strategy Recreate, or "
+            "maxSurge 0. Nothing is written or restarted"
+        )
+
+
+def _coreapps(looks: Sequence[Look]) -> int:
+    """How many Coreapps are meant to run, as far as the hosts were seen."""
+    found = {
+        container["id"] or (look.host, container["name"]): container for look in looks for container in look.containers
+    }
+    return sum(c.get("replicas", 1) for c in found.values() if c["alive"] and c["kind"] == COREAPP)
+
+
+def _each_once(owing: Sequence[tuple[Look, Container]]) -> list[tuple[Look, Container]]:
+    """Without what two hosts of the inventory have in common, as Deployments that both of them find."""
+    seen: dict[Any, tuple[Look, Container]] = {}
+    for look, container in owing:
+        seen.setdefault(container["id"] or (look.host, container["name"]), (look, container))
+    return list(seen.values())
 
 
 def _write(plan: RollingPlan, cluster: str, look: Look, wish: Wish, masters: bool | None) -> Debt | None:
@@ -188,7 +225,7 @@ def _expect_connected(
     if shards is not None:
         expected = min(expected, shards)
     if all(look.problem is None for look in looks):
-        expected = min(expected, sum(c["alive"] and c["kind"] == COREAPP for look in looks for c in look.containers))
+        expected = min(expected, _coreapps(looks))
     return expected
 
 

@@ -44,7 +44,8 @@ attributes:
 options:
   settings:
     description:
-      - The wanted settings, nested as in the API. What is not named, or null, is left alone.
+      - The wanted settings, nested as in the API. What is not named is left alone. To leave out a setting under a
+        condition, use C(omit); null is refused where a setting has fixed choices, and leaves it alone elsewhere.
       - Settings that are newer than the client are refused.
     type: dict
     suboptions:

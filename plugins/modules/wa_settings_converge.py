@@ -12,14 +12,12 @@ version_added: 0.1.0
 description:
   - Does in one task what a host without an owed restart needs. Settings that need a restart are not written here.
   - >-
-    Used by the role P(wabiz.onprem.wa_settings#role). It is documented for those who read the role; its
-    options may change.
+    Used by the role P(wabiz.onprem.wa_settings#role), whose variables it reads. It is documented for those who read
+    the role.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
-  - wabiz.onprem.api
   - wabiz.onprem._attributes
-  - wabiz.onprem._attributes.action_group
 attributes:
   check_mode:
     support: full
@@ -38,55 +36,13 @@ attributes:
     support: full
   platform:
     platforms: posix
-options:
-  settings:
-    description: As in M(wabiz.onprem.wa_application_settings).
-    type: dict
-  extra_settings:
-    description: As in M(wabiz.onprem.wa_application_settings).
-    type: dict
-  state:
-    description: As in M(wabiz.onprem.wa_application_settings).
-    type: str
-    default: present
-    choices: [present, replaced, absent]
-  cluster:
-    description: Name of the cluster.
-    type: str
-    required: true
-  api_delegate:
-    description: >-
-      Host that calls the API. Where that is another one than the controller, the decision is left to later
-      tasks.
-    type: str
-    required: true
-  restart:
-    description: When Coreapps are restarted.
-    type: str
-    required: true
-    choices: [auto, always, never]
-  backend:
-    description: What runs the containers.
-    type: str
-    required: true
-  state_dir:
-    description: Directory of the records on the container host.
-    type: str
-    required: true
+options: {}
 """
 
 EXAMPLES = r"""
 - name: Bring the settings to their declared values
   wabiz.onprem.wa_settings_converge:
-    api_url: https://wa1.example.com:9090
-    password: "{{ wa_password }}"
-    settings:
-      log_level: warning
-    cluster: wa1
-    api_delegate: localhost
-    restart: auto
-    backend: docker
-    state_dir: /var/lib/wabiz-onprem
+  register: __wa_settings_run
 """
 
 RETURN = r"""

@@ -13,12 +13,14 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-from ansible import constants as C
+from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
@@ -27,7 +29,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, no_log_values
+from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values
 
 display = Display()
 
@@ -46,9 +48,19 @@ class DirectFlow:
         self.validator = ArgumentSpecValidator(spec)
 
 
+def _as_a_module_gets_them(args: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments in the plain types of JSON: no tags, no vaulted text, no dates."""
+    plain: dict[str, Any] = json.loads(json.dumps(args, default=_as_text))
+    return plain
+
+
+def _as_text(value: Any) -> str:
+    return str(value.isoformat() if isinstance(value, date) else value)
+
+
 def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -> Result:
     """Validates the arguments as the module of that name would, and runs the flow. The result is the module's."""
-    validated = direct.validator.validate(dict(args))
+    validated = direct.validator.validate(_as_a_module_gets_them(args))
     if validated.error_messages:
         error = validated.errors[0]
         message = error.args[0] if error.args else str(error)
@@ -60,7 +72,7 @@ def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -
             "invocation": {"module_args": validated.validated_parameters},
         }
         # A module's own results are scrubbed by AnsibleModule; nothing does it for an action.
-        scrubbed: Result = remove_values(result, no_log_values(direct.spec, validated.validated_parameters))
+        scrubbed: Result = remove_values(result, refused_values(direct.spec, validated.validated_parameters))
         return scrubbed
     return complete(direct.flow, validated.validated_parameters, run)
 
@@ -90,9 +102,9 @@ class DirectAction(ActionBase):
 
     def _shows_invocation(self, task_vars: Mapping[str, Any]) -> bool:
         """Whether a result names the parameters: a choice from ansible-core 2.21 on, always before."""
-        if not hasattr(C, "INJECT_INVOCATION"):
+        if not hasattr(constants, "INJECT_INVOCATION"):
             return True
-        return bool(C.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
+        return bool(constants.config.get_config_value("INJECT_INVOCATION", variables=task_vars))
 
     def _host_name(self, task_vars: Mapping[str, Any]) -> str:
         return str(task_vars.get("inventory_hostname", "localhost"))

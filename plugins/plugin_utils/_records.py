@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import (
     Debt,
     Unreadable,
@@ -28,6 +29,24 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._debt import (
 )
 
 _ABSENT, _FORBIDDEN = 3, 4
+
+# Options of a change of a record, wherever that lies.
+CHANGE_SPEC: dict[str, Any] = {
+    "state": {"type": "str", "required": True, "choices": ["recorded", "written", "paid"]},
+    "containers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "id": {"type": "str", "default": ""},
+            "kind": {"type": "str", "default": "coreapp", "choices": ["coreapp", "master"]},
+        },
+    },
+    "settings": {"type": "list", "elements": "str", "default": []},
+    "connected_before": {"type": "int"},
+    "written": {"type": "bool", "default": False},
+}
 
 
 class Records:

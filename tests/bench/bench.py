@@ -11,6 +11,7 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -20,13 +21,16 @@ from pathlib import Path
 
 from fleet import Fleet, running_fleet
 from measure import CommandFailed, measure
-from report import Run, Sample, replace_figures, show_figures, show_targets
+from report import Run, Sample, replace_figures, show_figures, show_restarts, show_targets
+from restart_overhead import take_restarts
 from subjects import FULL, PLAYBOOKS, QUICK, SUBJECTS, Block, Cell, round_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 CACHE = ROOT / ".cache" / "bench"
+FIGURES = CACHE / "figures.json"
 RUN_TIMEOUT_SECONDS = 900.0
+RESTART_ROUNDS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,24 +38,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three clients, one round: does the bench itself work?")
     parser.add_argument("--minutes", type=float, default=75, help="no new round after this time (default: %(default)s)")
-    parser.add_argument("--only", default="", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former run")
+    parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
+    parser.add_argument("--clients", metavar="NUMBERS", help="of 10, 100, 1000; separated by commas")
+    parser.add_argument("--rounds", type=int, metavar="N", help="at most so many rounds")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former full run")
     options = parser.parse_args(arguments)
-    names = options.only.split(",") if options.only else list(SUBJECTS)
-    if unknown := set(names) - set(SUBJECTS):
-        parser.error(f"--only: no such subject: {', '.join(sorted(unknown))}")
+    plan: Sequence[Block] = QUICK if options.quick else FULL
+    if options.only:
+        names = tuple(options.only.split(","))
+        if unknown := set(names) - set(SUBJECTS):
+            parser.error(f"--only: no such subject: {', '.join(sorted(unknown))}")
+        plan = [block.of(names) for block in plan]
+    if options.clients:
+        plan = [block for block in plan if str(block.clients) in options.clients.split(",")]
+    if options.rounds:
+        plan = [dataclasses.replace(block, rounds=min(block.rounds, options.rounds)) for block in plan]
+    if not round_of(plan, 0):
+        parser.error("nothing of that is measured")
     CACHE.mkdir(parents=True, exist_ok=True)
+    # SIGTERM cleans up as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if options.report:
         run = Run.from_json(options.report.read_text())
     else:
         try:
-            run = take(QUICK if options.quick else FULL, names, options.minutes * 60)
+            run = take(plan, options.minutes * 60)
+            run = dataclasses.replace(run, restarts=take_restarts(1 if options.quick else RESTART_ROUNDS))
+            save(run)
         except CommandFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        (CACHE / "figures.json").write_text(run.to_json())
-    # Only a complete full run goes into the documentation.
-    publish = not (options.quick or options.only)
+        except KeyboardInterrupt:
+            print(f"interrupted; what was measured so far is in {FIGURES}", file=sys.stderr)
+            return 130
+    # Only what holds all subjects at all sizes goes into the documentation.
+    publish = set(run.cells()) >= set(round_of(FULL, 0))
     place = DOCS if publish else CACHE
     # Not before: what a process starts seems to need as much memory as the process itself (see measure).
     from plot import draw  # noqa: PLC0415
@@ -59,22 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(run, place / "performance")
     if publish:
         replace_figures(DOCS / "performance.md", run)
-    print(f"\n{show_figures(run)}\n{show_targets(run)}\nfigures in {CACHE / 'figures.json'}, plots in {place}")
+    print(f"\n{show_figures(run)}{show_restarts(run)}\n{show_targets(run)}")
+    print(f"figures in {FIGURES}, plots in {place}")
     return 0
 
 
-def take(plan: Sequence[Block], names: Sequence[str], limit: float) -> Run:
+def take(plan: Sequence[Block], limit: float) -> Run:
     """Measure in rounds, each cell once in each, so that noise hits all alike; no new round after `limit` seconds."""
     started = time.monotonic()
     samples: list[Sample] = []
-    load = os.getloadavg()[0]
+    run = Run(samples, _about())
     with (
         tempfile.TemporaryDirectory(prefix="wabiz-bench-") as directory,
         running_fleet(Path(directory), max(block.clients for block in plan)) as fleet,
     ):
         rounds = max(block.rounds for block in plan)
         for number in range(rounds):
-            cells = [cell for cell in round_of(plan, number) if cell.subject in names]
+            cells = round_of(plan, number)
             seconds = _expected_seconds(cells, samples)
             elapsed = time.monotonic() - started
             if samples and elapsed + seconds > limit:
@@ -84,8 +106,16 @@ def take(plan: Sequence[Block], names: Sequence[str], limit: float) -> Run:
             print(f"round {number + 1} of {rounds}: {len(cells)} measurements{expectation}", flush=True)
             for position, cell in enumerate(cells, 1):
                 samples.append(take_one(fleet, cell, number, Path(directory)))
+                save(run)
                 _show_progress(samples[-1], position, len(cells), time.monotonic() - started)
-    return Run(samples=samples, about=_about(load))
+    return run
+
+
+def save(run: Run) -> None:
+    """Keep what was measured so far: a run takes long, and is often broken off."""
+    draft = FIGURES.with_suffix(".new")
+    draft.write_text(run.to_json())
+    draft.replace(FIGURES)
 
 
 def take_one(fleet: Fleet, cell: Cell, number: int, place: Path) -> Sample:
@@ -127,14 +157,14 @@ def _show_progress(sample: Sample, position: int, count: int, elapsed: float) ->
     print(f"  {position:>3}/{count}  {elapsed:>5.0f} s  {cell}  {sample.seconds:>7.2f} s", flush=True)
 
 
-def _about(load: float) -> dict[str, str]:
+def _about() -> dict[str, str]:
     return {
         "date": datetime.date.today().isoformat(),
         "ansible-core": importlib.metadata.version("ansible-core"),
         "Python": platform.python_version(),
         "requests": importlib.metadata.version("requests"),
         "cores": str(os.cpu_count()),
-        "load before": f"{load:.1f}",
+        "load before": f"{os.getloadavg()[0]:.1f}",
     }
 
 

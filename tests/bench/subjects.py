@@ -9,7 +9,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleet import WANTED, Fleet
@@ -132,6 +132,10 @@ class Block:
     subjects: tuple[str, ...]
     rounds: int
     states: tuple[str, ...] = ("converged", "changing")
+
+    def of(self, names: tuple[str, ...]) -> Block:
+        """Return the block with these subjects only."""
+        return replace(self, subjects=tuple(name for name in self.subjects if name in names))
 
     def cells(self) -> list[Cell]:
         """Return the cells, those that are compared next to each other."""

@@ -23,6 +23,7 @@ from typing import Any
 import yaml
 
 from wabiz_emulator.control import Control
+from wabiz_emulator.processes import PACKAGE_PARENT
 
 HERE = Path(__file__).resolve().parent
 PLAYBOOK = HERE / "playbook.yml"
@@ -150,7 +151,8 @@ def prepare_spared(client: Client, wanted: Mapping[str, Any]) -> None:
 
 def restart_command(client: Client) -> list[str]:
     """Return the command that restarts a node of a client, its name to be appended."""
-    return [sys.executable, "-m", "wabiz_emulator", "restart-node", "--store", client.store]
+    environment = ["env", f"PYTHONPATH={PACKAGE_PARENT}"]
+    return [*environment, sys.executable, "-m", "wabiz_emulator", "restart-node", "--store", client.store]
 
 
 def write_inventory(place: Path, clients: list[Client], ca_path: str) -> Path:

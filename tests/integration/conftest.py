@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from support.batch import Batch, Case, RunCases, run_batch
 from support.commands import PATHS, ROOT, AnsibleCommands
 from support.emulator import EmulatedClient, Emulator, running_emulator

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from dependencies import ensure_dependencies
-from engine import Engine, stop_engine
+from engine import Engine, running_engine, stop_engine
+from images import ensure_images
 from locations import CACHE, EMULATOR, LOGS, ROOT
 from progress import SetupFailed, fail, say, stop_running
 from reference_docs import build_reference
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "list":
                 return list_steps()
             case "exec":
-                return execute(BENCH if options.bench else newest_core(), [options.script, *options.arguments])
+                return execute([options.script, *options.arguments], bench=options.bench)
             case "docs":
                 return build_docs()
             case "format":
@@ -96,14 +97,19 @@ def prepare(environments: Iterable[Environment]) -> None:
         ensure_dependencies(ready[-1])
 
 
-def execute(environment: Environment, command: Sequence[str]) -> NoReturn:
+def execute(command: Sequence[str], *, bench: bool) -> NoReturn:
     """Become a Python script of the repository, which may import the emulator.
 
-    Not a process of its own below this one: it has things to clean up when it is told to stop.
+    Not a process of its own below this one: it has things to clean up when it is told to stop. The measurements use an
+    engine where one runs anyway.
     """
+    environment = BENCH if bench else newest_core()
     prepare([environment])
-    os.chdir(ROOT)
     variables = environment.variables() | {"PYTHONPATH": str(EMULATOR)}
+    if bench and (engine := running_engine()) is not None:
+        ensure_images(engine)
+        variables |= engine.variables()
+    os.chdir(ROOT)
     os.execve(environment.python, [str(environment.python), *command], variables)  # noqa: S606 - no shell on purpose
 
 

@@ -46,11 +46,18 @@ def engine_required() -> bool:
     return os.environ.get(REQUIRE_VARIABLE) == "1"
 
 
+def running_engine() -> Engine | None:
+    """Return an engine that answers as it is; nothing is installed or started for it."""
+    docker = _answering_client()
+    return _engine(docker) if docker is not None and _compose(docker) is not None else None
+
+
 def ensure_engine() -> Engine:
     """Return a running engine; install and start one where that is possible (root, Debian or Ubuntu)."""
+    engine = running_engine()
+    if engine is not None:
+        return engine
     docker = _answering_client()
-    if docker is not None and _compose(docker) is not None:
-        return _engine(docker)
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         what = "no Docker engine answers" if docker is None else "neither `docker compose` nor docker-compose is there"
         raise EngineMissing(f"{what}; it can be installed from here only by root on Debian or Ubuntu")

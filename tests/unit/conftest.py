@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import invalidate_caches
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,6 +30,7 @@ if not _importable():
     link.unlink(missing_ok=True)
     link.symlink_to(ROOT)
     sys.path.insert(0, str(tree))
+    invalidate_caches()  # pytest has looked for the tree before it was there
 
 settings.register_profile("ci", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", max_examples=200, deadline=None)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+
 from support.batch import (
     AGAIN,
     CHECK,
@@ -36,7 +37,11 @@ AWAY: dict[str, Any] = {
     "heartbeat_interval": 6,
     "unhealthy_interval": 31,
     "media": {"auto_download": ["audio"]},
-    "webhooks": {"url": HOOK, "max_concurrent_requests": 12, "message": {"sent": False, "delivered": True, "read": True}},
+    "webhooks": {
+        "url": HOOK,
+        "max_concurrent_requests": 12,
+        "message": {"sent": False, "delivered": True, "read": True},
+    },
     "notify_user_change_number": True,
     "show_security_notifications": True,
     "garbagecollector_enable": {"messages": False, "media": True},
@@ -253,7 +258,9 @@ class Rest:
     warnings: tuple[str, ...] = ()
 
 
-def _rest(name: str, options: Mapping[str, Any], warnings: tuple[str, ...] = (), connection: str = "token", **case: Any) -> Rest:
+def _rest(
+    name: str, options: Mapping[str, Any], warnings: tuple[str, ...] = (), connection: str = "token", **case: Any
+) -> Rest:
     return Rest(Case(name, options, connection=connection, steps=(CHECK, FIRST), **case), warnings)
 
 
@@ -262,7 +269,7 @@ RESTS = [
     _rest("replaced at the defaults", {"state": "replaced", "settings": {"log_level": "info"}}),
     _rest("replaced without a wish", {"state": "replaced", "settings": {}}),
     _rest("present without a wish", {"settings": {}}),
-    _rest("null leaves alone", {"settings": {"log_level": None, "webhooks": {"url": None}}}, stored=AWAY),
+    _rest("null leaves alone", {"settings": {"heartbeat_interval": None, "webhooks": {"url": None}}}, stored=AWAY),
     _rest("an empty group leaves alone", {"settings": {"webhooks": {}}}, stored=AWAY),
     _rest("everything as declared", {"settings": AWAY}, stored=AWAY),
     _rest("everything as declared, with a password", {"settings": AWAY}, connection="password", stored=AWAY),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.deployments import Deployment, NewDeployment
 from support.emulator import Emulator, running_emulator
 

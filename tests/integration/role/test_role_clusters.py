@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 

@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.emulator import PASSWORD

@@ -9,6 +9,7 @@ import stat
 from typing import Any
 
 import pytest
+
 from support.commands import AnsibleCommands, CommandRun
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 

@@ -64,7 +64,7 @@ class CommandRun:
 
 
 class AnsibleCommands:
-    """Runs commands below `place`: `inputs` holds what was written for them, `home`, `tmp` and `outputs` what they left."""
+    """Runs commands below `place`: in `inputs` lies what was written for them, elsewhere what they left behind."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -119,6 +119,12 @@ class AnsibleCommands:
         path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
         return path
 
+    def script(self, name: str, lines: str) -> Path:
+        """Write a shell script that anybody may run into `inputs`."""
+        path = self.write(name, f"#!/bin/sh\n{lines}\n")
+        path.chmod(0o755)
+        return path
+
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> CommandRun:
         """Run a command of the environment that the tests run in."""
         self._count += 1
@@ -152,7 +158,12 @@ class AnsibleCommands:
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(self.inputs / "ansible.cfg"),
             "ANSIBLE_HOME": str(self.home / ".ansible"),
-            "ANSIBLE_COLLECTIONS_PATH": os.environ.get("ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")),
+            # With a local connection Ansible takes `~` for the user's real home here, whatever HOME says.
+            "ANSIBLE_REMOTE_TEMP": str(self.home / ".ansible" / "tmp"),
+            "ANSIBLE_ASYNC_DIR": str(self.home / ".ansible_async"),
+            "ANSIBLE_COLLECTIONS_PATH": os.environ.get(
+                "ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")
+            ),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
             "ANSIBLE_LOG_PATH": str(self.outputs / "ansible.log"),
             # Always, so that it is compared; off by default from ansible-core 2.21 on.

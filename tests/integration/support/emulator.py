@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.commands import ROOT
 from wabiz_emulator import certificates
 from wabiz_emulator.control import Control
-
-from support.commands import ROOT
 
 PASSWORD = "Correct-horse-1"
 READY_SECONDS = 30.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
@@ -27,7 +28,7 @@ class CallbackModule(CallbackBase):
     CALLBACK_NAME = "record_results"
 
     def _record(self, **entry: Any) -> None:
-        with open(os.environ["WABIZ_RECORD"], "a", encoding="utf-8") as file:
+        with Path(os.environ["WABIZ_RECORD"]).open("a", encoding="utf-8") as file:
             json.dump({"time": time.time(), **entry}, file, default=str)
             file.write("\n")
 

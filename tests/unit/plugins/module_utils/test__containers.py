@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import (
     COREAPP,
     MASTER,

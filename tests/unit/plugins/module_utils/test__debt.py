@@ -9,6 +9,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import Container
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import (
     Debt,
@@ -24,8 +27,6 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._debt import (
     thaw,
     unreadable,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 names = st.sampled_from(["wacore1", "wacore2", "wacore3", "master1"])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from ansible_collections.wabiz.onprem.plugins.module_utils._containers import COREAPP, MASTER, Container
 from ansible_collections.wabiz.onprem.plugins.module_utils._debt import Debt, Owed, unreadable
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node

@@ -1,0 +1,143 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every example in the documentation runs, against an emulated cluster in the place of the client that it names."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.commands import PATHS, ROOT, AnsibleCommands
+from support.emulator import PASSWORD, EmulatedClient, Emulator, running_emulator
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
+NODES = ["wacore1", "wacore2", "wacore3"]
+# Another step of the tests runs these: the build installs the collection, and each make target is a step itself.
+ELSEWHERE = ("make", "ansible-galaxy", "ansible-doc")
+
+
+def blocks(language: str) -> list[Any]:
+    """Each fenced block of a language, with the page that it is on."""
+    return [
+        pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, text in enumerate(
+            re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S), 1
+        )
+    ]
+
+
+def modules_for_users() -> list[str]:
+    """Those of the action group; the others are parts of the role, and run wherever the role runs."""
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    names: list[str] = runtime["action_groups"]["api"]
+    return names
+
+
+def examples(module: str) -> list[dict[str, Any]]:
+    text = importlib.import_module(f"ansible_collections.wabiz.onprem.plugins.modules.{module}").EXAMPLES
+    tasks: list[dict[str, Any]] = yaml.safe_load(text) or []
+    return tasks
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    nodes = ",".join(["master1", *NODES])
+    with running_emulator(tmp_path_factory.mktemp("docs"), 40, nodes, "--switch", "shards=2") as running:
+        yield running
+
+
+@pytest.fixture
+def client(cluster: Emulator) -> EmulatedClient:
+    return cluster.new_client()
+
+
+def addressed(text: str, client: EmulatedClient) -> str:
+    """The text with the emulated client in the place of the one that the documentation names."""
+    text = re.sub(r"https://(wa1\.example\.com|\{\{ inventory_hostname \}\}):9090", client.api_url, text)
+    return re.sub(r"/etc/ssl/\S+\.pem", client.ca_path, text)
+
+
+def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
+    """What the reader of an example is expected to have in vaults, groups and on hosts."""
+    restart = [sys.executable, "-m", "wabiz_emulator", "restart-node", "--api-url", client.api_url]
+    return {
+        **PATHS["in-process"],
+        "wabiz_password": PASSWORD,
+        "wabiz_token": client.control.token(),
+        "vault_wabiz_password": PASSWORD,
+        "vault_webhook_secret": "not-a-real-secret",
+        "wa_settings_api_url": client.api_url,
+        "wa_settings_ca_path": client.ca_path,
+        "wa_settings_password": PASSWORD,
+        "wa_settings_restart_backend": "command",
+        "wa_settings_restart_command": [*restart, "--ca-path", client.ca_path],
+        "wa_settings_restart_containers": NODES,
+        "wa_settings_state_dir": str(place / "state"),
+    }
+
+
+def inventory(client: EmulatedClient, place: Path, declared: dict[str, Any] | None = None) -> dict[str, Any]:
+    variables = {"ansible_connection": "local", **reader_variables(client, place), **(declared or {})}
+    return {"all": {"vars": variables, "children": {"whatsapp": {"hosts": {"wa1": {}}}}}}
+
+
+def in_emulator() -> dict[str, str]:
+    return {"PYTHONPATH": str(ROOT / "tests" / "emulator")}
+
+
+@pytest.mark.parametrize("module", modules_for_users())
+def test_examples_of_modules(module: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
+    tasks = yaml.safe_load(addressed(yaml.safe_dump(examples(module)), client))
+    for task in tasks:
+        options = task.get(f"wabiz.onprem.{module}")
+        if isinstance(options, dict) and "ca_path" not in options:
+            options["ca_path"] = client.ca_path
+    client.control.switch(unknown_keys="keep")
+    run = ansible.playbook(
+        [{"hosts": "all", "tasks": tasks}], {"wa1": {}}, variables=reader_variables(client, tmp_path)
+    )
+    assert run.rc == 0, run.output
+
+
+@pytest.mark.parametrize("text", blocks("yaml"))
+def test_yaml_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
+    content = yaml.safe_load(addressed(text, client))
+    kind = text.partition("\n")[0]
+    if kind == "# playbook":
+        book, declared = ansible.write("book.json", content), None
+    else:
+        assert kind == "# group_vars", "an example says in its first line what it is"
+        book, declared = Path("wabiz.onprem.apply"), content
+    hosts = ansible.write("hosts.json", inventory(client, tmp_path, declared))
+    for arguments in (["--check", "--diff"], []):
+        run = ansible.run(["ansible-playbook", "-i", str(hosts), str(book), *arguments], in_emulator())
+        assert run.rc == 0, run.output
+
+
+@pytest.mark.parametrize("text", blocks("shell"))
+def test_commands_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
+    ansible.write("inventory", inventory(client, tmp_path, {"wa_settings_values": {"log_level": "warning"}}))
+    environment = {
+        **in_emulator(),
+        "WABIZ_API_URL": client.api_url,
+        "WABIZ_PASSWORD": PASSWORD,
+        "WABIZ_CA_PATH": client.ca_path,
+    }
+    for line in text.strip().splitlines():
+        words = shlex.split(line, comments=True)
+        if not words or words[0] in ELSEWHERE:
+            target = re.match(r"make (\w+)", line)
+            assert target is None or re.search(rf"^{target[1]}:", (ROOT / "Makefile").read_text(), re.M)
+            continue
+        run = ansible.run(words, environment)
+        assert run.rc == 0, run.output

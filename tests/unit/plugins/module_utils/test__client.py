@@ -1,0 +1,505 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
+    HEALTH,
+    LOGIN,
+    SETTINGS,
+    Answer,
+    ApiError,
+    Client,
+    Connection,
+)
+
+if TYPE_CHECKING:
+    from .conftest import Emulated, Pki, Scripted
+
+PAIR = ("login", "logout")
+
+
+class Pauses(list[float]):
+    """Takes the place of `time.sleep`."""
+
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def pauses() -> Pauses:
+    return Pauses()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NETRC", "HTTPS_PROXY", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name in ("ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+def failing_get(connection: Connection, **options: Any) -> ApiError:
+    """The error of a GET of the settings, in one line and without the secrets of the tests."""
+    with pytest.raises(ApiError) as failure, Client(connection, sleep=Pauses(), **options) as client:
+        client.get(SETTINGS)
+    line = str(failure.value)
+    assert line.isprintable()
+    assert "anary" not in line
+    assert " object at 0x" not in line
+    return failure.value
+
+
+# --- the conversation --------------------------------------------------------------------------------------------
+
+
+def test_with_a_password_the_client_logs_in_and_out(emulated: Emulated) -> None:
+    with Client(emulated.connection) as client:
+        answer = client.get(SETTINGS)
+        client.patch(SETTINGS, {"log_level": "error"})
+        client.delete(SETTINGS)
+    assert (answer.version, answer.api_status) == ("v2.57.2", "stable")
+    assert answer.body["settings"]["application"]["log_level"] == "info"
+    assert emulated.verbs == ["login", "GET", "PATCH", "DELETE", "logout"]
+    assert {status for *_request, status in emulated.requests} == {200}
+    assert len(emulated.client.store.read().revoked) == 1
+
+
+def test_with_a_token_there_is_no_login_and_no_logout(emulated: Emulated) -> None:
+    with Client(replace(emulated.connection, password=None, token=emulated.token())) as client:
+        client.get(SETTINGS)
+    assert emulated.verbs == ["GET"]
+    assert not emulated.client.store.read().revoked
+
+
+def test_nothing_is_asked_without_need(emulated: Emulated) -> None:
+    with Client(emulated.connection):
+        pass
+    assert emulated.verbs == []
+
+
+def test_a_path_prefix_stays_and_names_are_quoted(scripted: Scripted) -> None:
+    scripted.answer()
+    with Client(replace(scripted.connection, api_url=f"{scripted.connection.api_url}/gateway/wa1/")) as client:
+        client.delete(f"{SETTINGS}/media/providers/a b?c")
+    assert [request.uri for request in scripted.requests] == [f"/gateway/wa1{SETTINGS}/media/providers/a%20b%3Fc"]
+
+
+def test_the_logout_comes_whatever_happens_in_between(emulated: Emulated) -> None:
+    with pytest.raises(KeyError), Client(emulated.connection) as client:
+        client.get(SETTINGS)
+        raise KeyError
+    emulated.fault("status", method="GET", status=400)
+    failing_get(emulated.connection)
+    assert emulated.verbs == ["login", "GET", "logout"] * 2
+
+
+@pytest.mark.parametrize("fault", [{"action": "reset"}, {"action": "status"}, {"action": "html"}, {"action": "cut"}])
+def test_a_failed_logout_does_not_matter_and_is_not_repeated(emulated: Emulated, fault: dict[str, Any]) -> None:
+    emulated.fault(**fault, path="/v1/users/logout", times=None)
+    with Client(emulated.connection) as client:
+        client.get(SETTINGS)
+    assert emulated.verbs == ["login", "GET", "logout"]
+
+
+@pytest.mark.parametrize("method", ["patch", "delete"])
+def test_read_only_refuses_to_write(emulated: Emulated, method: str) -> None:
+    with Client(emulated.connection, read_only=True) as client:
+        client.get(SETTINGS)
+        with pytest.raises(ApiError, match=f"^{method.upper()} {SETTINGS}: refused"):
+            getattr(client, method)(SETTINGS, *([{"log_level": "error"}] if method == "patch" else []))
+    assert emulated.verbs == ["login", "GET", "logout"]
+
+
+# --- what passes, and what does not ------------------------------------------------------------------------------
+
+WACORE = "Connection timed out. Please check if wacore is running: wacore:6252"
+PASSING: list[tuple[dict[str, Any], str]] = [
+    *(({"action": "status", "status": status}, f"HTTP {status}") for status in (429, 502, 503, 504)),
+    *(({"action": "error", "code": code, "status": 500}, f"error {code}") for code in (1011, 1015, 1016, 1017, 1018)),
+    ({"action": "error", "code": 1017, "status": 400}, "HTTP 400, error 1017: Not primary master"),
+    ({"action": "error", "code": 1016, "status": 200}, "HTTP 200, error 1016"),
+    (
+        {"action": "error", "code": 1014, "details": WACORE},
+        "HTTP 500, error 1014: Internal error: Connection timed out",
+    ),
+    ({"action": "html", "status": 502}, "HTTP 502"),
+    ({"action": "reset"}, "cannot be reached"),
+    ({"action": "cut"}, "the answer was cut off"),
+    ({"action": "proceed", "delay": 0.4}, "no answer within 0.2 s"),
+]
+LASTING: list[tuple[dict[str, Any], str]] = [
+    *(({"action": "status", "status": status}, f"HTTP {status}") for status in (201, 204, 400, 404, 500)),
+    ({"action": "status", "status": 403}, "HTTP 403 (the account must have the admin role"),
+    ({"action": "error", "code": 1014}, "HTTP 500, error 1014: Internal error: Emulated fault"),
+    ({"action": "error", "code": 1000}, "error 1000: Generic error"),
+    ({"action": "error", "code": 1005, "status": 403}, "(the account must have the admin role"),
+    ({"action": "error", "code": 1006, "status": 404}, "(this client does not know the resource)"),
+    ({"action": "error", "code": 1009, "status": 400}, "(a value is not valid for this client)"),
+    ({"action": "error", "code": 1010, "status": 400}, "(this client version does not know a setting that was sent)"),
+    ({"action": "error", "code": 1031, "status": 403}, "(the account is locked)"),
+    ({"action": "html", "status": 200}, "answered with an HTML page, not with JSON"),
+    ({"action": "redirect", "location": "https://me:canary@h/?canary"}, "redirects to https://********@h/?********"),
+]
+
+
+@pytest.mark.parametrize(("fault", "said"), PASSING)
+def test_a_passing_fault_is_tried_again(emulated: Emulated, pauses: Pauses, fault: dict[str, Any], said: str) -> None:
+    timeout = 0.2 if "delay" in fault else 5.0
+    connection = replace(emulated.connection, password=None, token=emulated.token(), timeout=timeout)
+    emulated.fault(**fault, times=2)
+    with Client(connection, sleep=pauses) as client:
+        assert client.get(SETTINGS).body["settings"]
+        assert pauses == [0.5, 1.0]
+        emulated.fault(**fault, times=None)
+        with pytest.raises(ApiError) as failure:
+            client.get(SETTINGS)
+    assert said in str(failure.value)
+    assert str(failure.value).startswith(f"GET {connection.api_url}{SETTINGS}: ")
+    assert failure.value.passing
+    assert pauses == [0.5, 1.0, 0.5, 1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(("fault", "said"), LASTING)
+def test_a_lasting_fault_is_not_tried_again(emulated: Emulated, fault: dict[str, Any], said: str) -> None:
+    emulated.fault(**fault, path=SETTINGS, times=None)
+    error = failing_get(emulated.connection)
+    assert said in str(error)
+    assert not error.passing
+    assert emulated.verbs == ["login", "GET", "logout"]
+
+
+@pytest.mark.parametrize("retries", [0, 1, 7])
+def test_the_number_of_attempts(emulated: Emulated, pauses: Pauses, retries: int) -> None:
+    emulated.fault("status", status=503, path=SETTINGS, times=None)
+    with Client(replace(emulated.connection, retries=retries), sleep=pauses) as client:
+        with pytest.raises(ApiError):
+            client.get(SETTINGS)
+        assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0][:retries]
+        with pytest.raises(ApiError):
+            client.get(SETTINGS, 0)
+    assert emulated.verbs == ["login", *["GET"] * (retries + 2), "logout"]
+
+
+@pytest.mark.parametrize("fault", [{"action": "reset"}, {"action": "status", "status": 503}, {"action": "cut"}])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+def test_writing_is_tried_again_too(emulated: Emulated, pauses: Pauses, method: str, fault: dict[str, Any]) -> None:
+    emulated.fault(**fault, method=method, applied=True)
+    with Client(emulated.connection, sleep=pauses) as client:
+        if method == "PATCH":
+            client.patch(SETTINGS, {"log_level": "error"})
+        else:
+            client.delete(SETTINGS)
+    assert emulated.verbs == ["login", method, method, "logout"]
+    assert emulated.effective["log_level"] == ("error" if method == "PATCH" else "info")
+
+
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [("7", 7.0), ("0", 1.0), ("3600", 60.0), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.5), ("-3", 0.5), ("", 0.5)],
+)
+def test_retry_after(scripted: Scripted, pauses: Pauses, asked: str, pause: float) -> None:
+    scripted.answer(429, b"", Retry_After=asked)
+    scripted.answer()
+    with Client(scripted.connection, sleep=pauses) as client:
+        client.get(HEALTH)
+    assert pauses == [pause]
+
+
+# --- login -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fresh_token_that_is_not_accepted_leads_to_one_more_login(emulated: Emulated) -> None:
+    emulated.fault("expired_token", path=SETTINGS)
+    with Client(emulated.connection) as client:
+        client.get(SETTINGS)
+        emulated.fault("expired_token", path=SETTINGS)
+        client.get(SETTINGS)
+    assert emulated.verbs == ["login", "GET", "login", "GET", "GET", "login", "GET", "logout"]
+
+
+def test_and_to_no_more_than_one(emulated: Emulated) -> None:
+    emulated.fault("expired_token", path=SETTINGS, times=None)
+    error = failing_get(emulated.connection)
+    assert (error.status, error.passing) == (401, False)
+    assert "HTTP 401 (the token is not valid or has expired)" in str(error)
+    assert emulated.verbs == ["login", "GET", "login", "GET", "logout"]
+
+
+def test_also_where_something_passing_comes_in_between(emulated: Emulated) -> None:
+    emulated.fault("expired_token", path=SETTINGS)
+    emulated.fault("status", status=503, path=SETTINGS)
+    emulated.fault("expired_token", path=SETTINGS)
+    assert failing_get(emulated.connection).status == 401
+    assert emulated.verbs == ["login", "GET", "login", "GET", "GET", "logout"]
+
+
+def test_a_ready_token_that_is_not_accepted_is_the_end(emulated: Emulated) -> None:
+    error = failing_get(replace(emulated.connection, password=None, token="canary"))
+    assert "HTTP 401 (the token is not valid or has expired)" in str(error)
+    assert emulated.verbs == ["GET"]
+
+
+@pytest.mark.parametrize("body", ["empty", "errors"])
+def test_a_wrong_password(emulated: Emulated, body: str) -> None:
+    emulated.switch(unauthorized_body=body)
+    error = failing_get(replace(emulated.connection, password="canary-wrong"))
+    assert error.status == 401
+    assert str(error).startswith(f"POST {emulated.connection.api_url}{LOGIN}: HTTP 401")
+    assert "username or password is wrong" in str(error) or "error 1005" in str(error)
+    assert emulated.verbs == ["login"]
+
+
+def test_a_first_password_that_is_still_to_be_changed(emulated: Emulated) -> None:
+    emulated.add_user("admin", "canary-secret", owes_change=True)
+    error = failing_get(replace(emulated.connection, password="canary-secret"))
+    assert "error 1024" in str(error)
+    assert "the account still has its first password" in str(error)
+    assert emulated.verbs == ["login"]
+
+
+def test_an_account_without_the_admin_role(emulated: Emulated) -> None:
+    emulated.add_user("user", "canary-secret", role="ROLE_USER")
+    error = failing_get(replace(emulated.connection, username="user", password="canary-secret"))
+    assert "HTTP 403, error 1005: Access denied: Admin role is required (the account must have the admin role" in str(
+        error
+    )
+    assert emulated.verbs == ["login", "GET", "logout"]
+
+
+def test_a_login_that_fails_for_a_while(emulated: Emulated, pauses: Pauses) -> None:
+    emulated.fault("status", status=429, path=LOGIN, times=2)
+    with Client(emulated.connection, sleep=pauses) as client:
+        client.get(SETTINGS)
+    assert emulated.verbs == ["login", "login", "login", "GET", "logout"]
+    assert pauses == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "null",
+        "{}",
+        "[]",
+        '{"users": []}',
+        '{"users": [{}]}',
+        '{"users": [{"token": ""}]}',
+        '{"users": [{"token": "a\\nb"}]}',
+    ],
+)
+def test_a_login_without_a_token(scripted: Scripted, body: str) -> None:
+    scripted.answer(200, body)
+    error = failing_get(replace(scripted.connection, token=None, password="canary"))
+    assert str(error).endswith("the answer to the login holds no token")
+    assert len(scripted.requests) == 1
+
+
+def test_names_and_passwords_beyond_ascii(emulated: Emulated) -> None:
+    emulated.add_user("bürö", "pässwörd: Ж€")
+    with Client(replace(emulated.connection, username="bürö", password="pässwörd: Ж€")) as client:
+        assert client.get(SETTINGS).body
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ("", Answer(None, None, None)),
+        (" \n", Answer(None, None, None)),
+        ("null", Answer(None, None, None)),
+        ("{}", Answer({}, None, None)),
+        ("[]", Answer([], None, None)),
+        ('{"meta": null}', Answer({"meta": None}, None, None)),
+        ('{"errors": []}', Answer({"errors": []}, None, None)),
+        ('{"meta": {"version": 3}}', Answer({"meta": {"version": 3}}, None, None)),
+        ('{"meta": {"version": "v2.1"}}', Answer({"meta": {"version": "v2.1"}}, "v2.1", None)),
+    ],
+)
+def test_answers_that_are_taken(scripted: Scripted, body: str, answer: Answer) -> None:
+    scripted.answer(200, body)
+    with Client(scripted.connection) as client:
+        assert client.patch(SETTINGS, {"log_level": "error"}) == answer
+    assert json.loads(scripted.requests[0].body) == {"log_level": "error"}
+    assert scripted.requests[0].headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said", "passing"),
+    [
+        ("<html>canary</html>", {}, "answered with an HTML page", False),
+        ("Welcome canary", {"Content_Type": "text/html; charset=utf-8"}, "answered with an HTML page", False),
+        ("Welcome canary", {"Content_Type": "text/plain"}, "the answer is not JSON", False),
+        ('{"settings": {"application"', {}, "the answer was cut off", True),
+        (b"\xff\xfe\x00canary", {}, "the answer is not JSON", False),
+        ('{"errors": [{"code": 1009}]}', {}, "HTTP 200, error 1009 (a value is not valid", False),
+        ('{"errors": [{"code": 1009, "title": "Bad\\u0007\\n", "details": null}]}', {}, "error 1009: Bad (", False),
+        ('{"errors": [{"title": "No code"}, 5]}', {}, "HTTP 200, error None: No code", False),
+    ],
+)
+def test_answers_that_are_not_taken(
+    scripted: Scripted, body: bytes | str, headers: dict[str, str], said: str, passing: bool
+) -> None:
+    scripted.answer(200, body, **headers)
+    error = failing_get(scripted.connection)
+    assert said in str(error)
+    assert error.passing is passing
+    assert len(scripted.requests) == (5 if passing else 1)
+
+
+def test_an_endless_explanation_is_shortened(scripted: Scripted) -> None:
+    scripted.answer(400, json.dumps({"errors": [{"code": 1009, "details": "x" * 10_000}]}))
+    assert len(str(failing_get(scripted.connection))) < 500
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(scripted: Scripted, status: int) -> None:
+    scripted.answer(status, b"", Location="/elsewhere?auth=canary")
+    scripted.answer()
+    error = failing_get(scripted.connection)
+    assert "redirects to /elsewhere?********; redirects are not followed" in str(error)
+    assert len(scripted.requests) == 1
+
+
+# --- secrets -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+def test_what_a_server_echoes_of_secrets_is_not_repeated(scripted: Scripted, status: int) -> None:
+    url = "https://me:canary%2Fpw@h.example.com/wa?auth=canary%20one#canary-two"
+    echo = f"canary-token {url} canary/pw canary one canary%20one canary-two https://other/?canary"
+    scripted.answer(status, json.dumps({"errors": [{"code": 1009, "title": echo, "details": f"{echo}\n{echo}"}]}))
+    with pytest.raises(ApiError) as failure, Client(scripted.connection) as client:
+        client.keep_secret({"webhooks": {"url": url}})
+        client.get(SETTINGS)
+    assert "canary" not in str(failure.value)
+    assert "h.example.com" in str(failure.value)
+
+
+def test_a_token_of_a_login_is_not_repeated(scripted: Scripted) -> None:
+    scripted.answer(200, '{"users": [{"token": "canary-fresh"}]}')
+    scripted.answer(400, '{"errors": [{"code": 1009, "details": "token canary-fresh, password canary-pw"}]}')
+    error = failing_get(replace(scripted.connection, token=None, password="canary-pw"))
+    assert "token ********, password ********" in str(error)
+
+
+@pytest.mark.parametrize("variable", ["HOME", "NETRC"])
+def test_netrc_is_not_in_the_way(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("machine 127.0.0.1 login stray password stray\ndefault login stray password stray\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv(variable, str(tmp_path if variable == "HOME" else netrc))
+    scripted.answer()
+    with Client(scripted.connection) as client:
+        client.get(SETTINGS)
+    assert [request.headers["Authorization"] for request in scripted.requests] == ["Bearer canary-token"]
+
+
+# --- the way there -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_ca_path_wins_over_the_environment(
+    emulated: Emulated, pki: Pki, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, pki.other_ca)
+    with Client(emulated.connection) as client:
+        assert client.get(SETTINGS).body
+    without = replace(emulated.connection, ca_path=None)
+    assert "the certificate was not accepted" in str(failing_get(without))
+    monkeypatch.setenv(variable, pki.ca)
+    with Client(without) as client:
+        assert client.get(SETTINGS).body
+    monkeypatch.setenv(variable, pki.other_ca)
+    with Client(replace(without, validate_certs=False)) as client:
+        assert client.get(SETTINGS).body
+
+
+@pytest.mark.parametrize("ca", ["other_ca", None])
+def test_a_certificate_of_another_authority(emulated: Emulated, pki: Pki, ca: str | None) -> None:
+    error = failing_get(replace(emulated.connection, ca_path=getattr(pki, ca) if ca else None))
+    assert "the certificate was not accepted (" in str(error)
+    assert "as ca_path" in str(error)
+    assert (error.passing, emulated.verbs) == (False, [])
+
+
+def test_a_certificate_for_another_name(emulated: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _host, *rest, **options: resolve("127.0.0.1", *rest, **options))
+    address = emulated.connection.api_url.replace("127.0.0.1", "wa1.example.com")
+    error = failing_get(replace(emulated.connection, api_url=address))
+    assert "the certificate was not accepted (" in str(error)
+    assert "wa1.example.com" in str(error)
+
+
+def test_a_ca_file_that_is_not_there(emulated: Emulated, tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing.pem")
+    assert str(failing_get(replace(emulated.connection, ca_path=missing))) == f"ca_path: there is no file {missing}"
+    error = failing_get(replace(emulated.connection, ca_path=None), environ={"REQUESTS_CA_BUNDLE": missing})
+    assert str(error) == f"REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE: there is no file {missing}"
+
+
+def test_a_ca_file_that_is_no_certificate(emulated: Emulated, tmp_path: Path) -> None:
+    text = tmp_path / "ca.pem"
+    text.write_text("no certificate")
+    error = failing_get(replace(emulated.connection, ca_path=str(text)))
+    assert not error.passing
+    assert emulated.verbs == []
+
+
+def test_a_port_without_a_server(emulated: Emulated, pauses: Pauses) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        address = f"https://127.0.0.1:{reserved.getsockname()[1]}"
+        with (
+            pytest.raises(ApiError) as failure,
+            Client(replace(emulated.connection, api_url=address), sleep=pauses) as client,
+        ):
+            client.get(SETTINGS)
+    assert str(failure.value) == f"POST {address}{LOGIN}: cannot be reached (Connection refused)"
+    assert pauses == [0.5, 1.0, 2.0, 4.0]
+
+
+def test_a_host_that_nobody_knows(emulated: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_arguments: Any, **_options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    error = failing_get(replace(emulated.connection, api_url="https://wa1.invalid"))
+    assert "cannot be reached (Name or service not known)" in str(error)
+    assert not error.passing
+
+
+def test_a_server_without_tls(scripted: Scripted) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain:
+        plain.settimeout(5)
+        address = f"https://127.0.0.1:{plain.getsockname()[1]}"
+        error = failing_get(replace(scripted.connection, api_url=address, timeout=0.2, retries=0))
+    assert "no answer within 0.2 s" in str(error)
+
+
+def test_a_proxy_is_used_unless_told_otherwise(emulated: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:canary@127.0.0.1:{reserved.getsockname()[1]}")
+        assert "the proxy could not be used (" in str(failing_get(emulated.connection))
+        with Client(replace(emulated.connection, use_proxy=False)) as client:
+            assert client.get(SETTINGS).body
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with Client(emulated.connection) as client:
+            assert client.get(SETTINGS).body
