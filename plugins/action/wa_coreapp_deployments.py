@@ -10,13 +10,10 @@ from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._containers import NotFound
 from ansible_collections.wabiz.onprem.plugins.module_utils._deployments import (
     ANNOTATION,
-    Ambiguous,
     as_containers,
     changed_annotations,
     choose,
@@ -35,19 +32,26 @@ _SPEC: dict[str, Any] = {
 
 
 def _resources(answers: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
-    """The objects of a kind in results of C(kubernetes.core.k8s_info), of loops as well.
+    """The objects of a kind in results of C(kubernetes.core.k8s_info).
 
-    Those tasks run with C(no_log), for the sake of the environment in a pod's template, so a failure is told here.
+    Those tasks run with C(no_log), for the sake of the environment in a pod's template, and their errors are ignored,
+    so a failure is told here: raises LookupError.
     """
     found: list[Mapping[str, Any]] = []
     for answer in answers:
-        if "results" in answer:
-            found += _resources(answer["results"], kind)
-        elif answer.get("failed") or answer.get("unreachable") or answer.get("api_found") is False:
-            raise AnsibleActionFail(f"kubernetes: {answer.get('msg') or 'no answer'}")
-        else:
-            found += [resource for resource in answer.get("resources") or () if resource.get("kind") == kind]
+        if answer.get("skipped"):
+            continue
+        if "resources" not in answer or answer.get("api_found") is False:
+            raise LookupError(_reason(answer))
+        found += [resource for resource in answer["resources"] if resource.get("kind") == kind]
     return found
+
+
+def _reason(answer: Mapping[str, Any]) -> str:
+    """Why a module failed, without the traceback where it broke down."""
+    lines = str(answer.get("module_stderr") or answer.get("msg") or "no answer").splitlines()
+    telling = [line for line in lines if re.match(r"\S+(Error|Exception): |Reason: |HTTP response body: ", line)]
+    return " ".join(telling or lines)
 
 
 class ActionModule(ActionBase):
@@ -58,28 +62,34 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         _spec, params = self.validate_argument_spec(argument_spec=_SPEC)
-        deployments, pods = (_resources(params["answers"], kind) for kind in ("Deployment", "Pod"))
         try:
-            chosen = choose(deployments, params["names"], params["image_pattern"])
+            result.update(self._find(params))
         except re.error as error:
-            raise AnsibleActionFail(
-                f"image_pattern: {params['image_pattern']} is no regular expression: {error}"
-            ) from None
-        except (NotFound, Ambiguous) as error:
-            raise AnsibleActionFail(f"kubernetes: {error}") from None
+            problem = f"image_pattern: {params['image_pattern']} is no regular expression: {error}"
+            result.update(failed=True, msg=problem)
+        except LookupError as error:
+            # Returned, not raised: failed_when does not apply to what is raised.
+            result.update(failed=True, msg=f"kubernetes: {error}")
+        return result
+
+    def _find(self, params: dict[str, Any]) -> dict[str, Any]:
+        deployments, pods = (_resources(params["answers"], kind) for kind in ("Deployment", "Pod"))
+        chosen = choose(deployments, params["names"], params["image_pattern"])
         debt, problems = joint_debt(chosen, params["cluster"])
+        look = debt is not None or not params["only_if_owed"]
+        found: dict[str, Any] = {
+            "debt": None if debt is None else asdict(debt),
+            "containers": as_containers(chosen, pods) if look else [],
+        }
         if problems:
-            result["warnings"] = [
+            found["warnings"] = [
                 f"the record of owed restarts cannot be read, so everything is owed: {problem}" for problem in problems
             ]
-        look = debt is not None or not params["only_if_owed"]
-        result["debt"] = None if debt is None else asdict(debt)
-        result["containers"] = as_containers(chosen, pods) if look else []
         if params["change"] is not None:
             recorded = datetime.now(timezone.utc).isoformat(timespec="seconds")
             change = {"cluster": params["cluster"], **params["change"]}
-            result["patches"] = [
+            found["patches"] = [
                 {"name": name, "definition": {"metadata": {"annotations": {ANNOTATION: text}}}}
                 for name, text in changed_annotations(chosen, pods, change, recorded).items()
             ]
-        return result
+        return found

@@ -35,6 +35,7 @@ def test_single_client_restarts_once_and_never_runs_twice(ansible: AnsibleComman
     again = apply_on_kubernetes(ansible, [release], VALUES, namespace="single")
     assert again.rc == 0, again.output
     assert {stats["changed"] for stats in again.stats().values()} == {0}
+    assert "skipped_reason" not in again.output
     assert (release.restarted(), release.writes()) == ({}, [])
 
 
