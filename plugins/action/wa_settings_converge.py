@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import yaml
 from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
@@ -28,6 +31,15 @@ _VARIABLES = {
     "restart": "wa_settings_restart",
     "backend": "wa_settings_restart_backend",
 }
+# The role's own argument spec, for plays that leave Ansible's validation of it out: that is a task of its own on every
+# host. What goes to the settings flow is validated there.
+_ROLE = Path(__file__).parents[2] / "roles" / "wa_settings" / "meta" / "argument_specs.yml"
+_OTHERS = {
+    name: option
+    for name, option in yaml.safe_load(_ROLE.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"].items()
+    if name not in {variable for option, variable in _VARIABLES.items() if option in _SETTINGS}
+}
+_OTHERS_VALIDATOR = ArgumentSpecValidator(_OTHERS)
 _CONTROLLER = ("localhost", "127.0.0.1", "::1")
 
 
@@ -44,6 +56,12 @@ class ActionModule(DirectAction):
         if missing:
             raise AnsibleActionFail(f"this is a part of the role wa_settings; without it {missing[0]} is not defined")
         args = {name: self._templar.template(task_vars[variable]) for name, variable in _VARIABLES.items()}
+        others = {
+            variable: self._templar.template(task_vars[variable]) for variable in _OTHERS if variable in task_vars
+        }
+        validated = _OTHERS_VALIDATOR.validate(others)
+        if validated.error_messages:
+            return {**result, "failed": True, "msg": validated.error_messages[0]}
         single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
         leader = own if single else Claim(args["cluster"], "settings", task_vars).leader()
         result.update(
