@@ -42,13 +42,23 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         _spec, params = self.validate_argument_spec(argument_spec=_SPEC)
-        debt, problem = Records(self, params["state_dir"], params["cluster"]).read()
-        if problem is not None:
-            result["warnings"] = [f"the record of owed restarts cannot be read, so everything is owed: {problem}"]
-        look = debt is not None or not params["only_if_owed"]
-        result["debt"] = None if debt is None else asdict(debt)
-        result["containers"] = self._containers(params) if look else []
+        try:
+            result.update(self._look(params))
+        except AnsibleActionFail as problem:
+            # Returned, because failed_when does not apply to what is raised.
+            result.update(failed=True, msg=str(problem))
         return result
+
+    def _look(self, params: dict[str, Any]) -> dict[str, Any]:
+        debt, problem = Records(self, params["state_dir"], params["cluster"]).read()
+        look = debt is not None or not params["only_if_owed"]
+        found: dict[str, Any] = {
+            "debt": None if debt is None else asdict(debt),
+            "containers": self._containers(params) if look else [],
+        }
+        if problem is not None:
+            found["warnings"] = [f"the record of owed restarts cannot be read, so everything is owed: {problem}"]
+        return found
 
     def _containers(self, params: dict[str, Any]) -> list[Container]:
         if params["backend"] == "command":

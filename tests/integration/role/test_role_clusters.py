@@ -103,6 +103,20 @@ def test_unreachable_host_outside_the_play_is_a_warning(ansible: AnsibleCommands
     assert cluster.starts() == ["wacore1", "wacore2"]
 
 
+def test_host_outside_the_play_whose_record_cannot_be_read_is_a_warning(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster()
+    blocked = cluster.state_dir("trio-c")
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file where the directory should be")
+    cluster.forget()
+    run = apply(ansible, [cluster], VALUES, "--limit", "trio-a,trio-b")
+    assert run.rc == 0, run.output
+    assert "trio-c of cluster trio is outside this play and cannot be asked" in " ".join(run.output.split())
+    assert cluster.starts() == ["wacore1", "wacore2"]
+
+
 def test_node_that_never_comes_back_stops_its_cluster_and_the_next_run_pays_the_rest(
     ansible: AnsibleCommands, new_cluster: NewDeployment, tmp_path: Path
 ) -> None:
