@@ -126,6 +126,8 @@ def no_log_values(spec: Mapping[str, Any], params: Any) -> set[str]:
 def _texts(value: Any) -> set[str]:
     if isinstance(value, Mapping):
         return set().union(*(_texts(member) for member in value.values()), set())
+    if isinstance(value, (list, tuple)):
+        return set().union(*(_texts(member) for member in value), set())
     return {str(value)} if value and not isinstance(value, bool) else set()
 
 

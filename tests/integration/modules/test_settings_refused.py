@@ -52,7 +52,7 @@ def _bad_option(name: str, options: Mapping[str, Any], *message: str) -> Refusal
 
 REFUSALS = [
     _bad_setting("unknown key", {"log_levle": "info"}, "log_levle", "settings"),
-    _bad_setting("unknown key below", {"webhooks": {"uri": "https://h.example.com"}}, "webhooks.uri"),
+    _bad_setting("unknown key below", {"webhooks": {"uri": "https://h.example.com"}}, "webhooks", "uri"),
     _bad_setting("read-only key", {"wa_id": "1"}, "wa_id"),
     _bad_setting("not a boolean", {"callback_persist": "maybe"}, "callback_persist", "maybe"),
     _bad_setting("a delay with a fraction", {"callback_backoff_delay_ms": 3.5}, "callback_backoff_delay_ms"),
@@ -67,8 +67,9 @@ REFUSALS = [
     _bad_setting("null for a choice", {"log_level": None}, "log_level"),
     _bad_setting("a kind of media outside the choices", {"media": {"auto_download": ["gif"]}}, "auto_download", "gif"),
     _bad_setting("a dictionary where a text belongs", {"log_level": {"a": 1}}, "log_level"),
-    # AnsibleModule gives up before it has collected what is secret.
-    _bad_setting("a list where a group belongs", {"webhooks": ["https://h.example.com/?Canary-7"]}, "dictionary"),
+    _bad_setting("a list where a group belongs", {"webhooks": ["https://h.example.com/?Canary-7"]}, "webhooks", "list"),
+    # AnsibleModule gives up before it has collected what is secret, the token included.
+    _bad_setting("a list where a checked group belongs", {"media": ["audio"]}, "dictionary"),
     _bad_setting("an http webhook", {"webhooks": {"url": "http://h.example.com/x"}}, "webhooks.url", "https://"),
     _bad_setting("a webhook without a host", {"webhooks": {"url": "https:///x"}}, "webhooks.url"),
     _bad_setting("a webhook of words", {"webhooks": {"url": "none"}}, "webhooks.url", "https://"),
