@@ -102,6 +102,13 @@ def plan_restarts(
             gone = _paid_otherwise(debt, in_debt)
             if gone:
                 plan.writes.append({"host": look.host, "state": "paid", "containers": gone})
+            down = [c["name"] for c in look.containers if not c["alive"] and any(same(owed, c) for owed in gone)]
+            if down:
+                # Perhaps it was this role that stopped it, in a restart that failed.
+                plan.warnings.append(
+                    f"{look.host} of cluster {cluster}: {', '.join(down)} owed a restart and is stopped. It is not "
+                    "started; once you start it, it runs with the settings that are stored"
+                )
         elif in_debt:
             names = ", ".join(container["name"] for container in in_debt)
             plan.warnings.append(

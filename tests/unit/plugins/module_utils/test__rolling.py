@@ -107,6 +107,15 @@ def test_stopped_containers_are_neither_written_down_nor_restarted() -> None:
     assert [known["name"] for known in result.writes[0]["containers"]] == ["wacore1"]
 
 
+def test_a_container_that_owes_and_is_stopped_is_let_off_and_named() -> None:
+    stopped = container("wacore2", alive=False)
+    result = plan([Look("a", containers=(ONE, stopped), debt=debt(ONE, stopped))])
+    assert names(result) == ["wacore1"]
+    assert result.writes == [{"host": "a", "state": "paid", "containers": [owed(stopped)]}]
+    (warning,) = result.warnings
+    assert "wacore2 owed a restart and is stopped" in warning
+
+
 def test_a_record_that_cannot_be_read_is_replaced_and_everything_restarts() -> None:
     result = plan([Look("a", containers=(ONE, M1), debt=unreadable("c"))])
     assert names(result) == ["wacore1", "master1"]
