@@ -35,6 +35,7 @@ attributes:
     support: full
   platform:
     platforms: posix
+    support: full
 options:
   backend:
     description: What runs the containers. With V(command) nobody is asked, and O(names) are the nodes.

@@ -11,7 +11,7 @@ short_description: Find the Deployments of Kubernetes that run Coreapps, and wha
 version_added: 0.1.0
 description:
   - >-
-    Picks Coreapps and masters out of what M(kubernetes.core.k8s_info#module) has answered, and reads the records of
+    Picks Coreapps and masters out of what M(kubernetes.core.k8s_info) has answered, and reads the records of
     owed restarts among their annotations.
   - Nothing of a pod's environment is in the result.
   - >-
@@ -37,9 +37,10 @@ attributes:
     support: full
   platform:
     platforms: all
+    support: full
 options:
   answers:
-    description: Results of M(kubernetes.core.k8s_info#module) with Deployments and pods.
+    description: Results of M(kubernetes.core.k8s_info) with Deployments and pods.
     type: list
     elements: dict
     required: true

@@ -35,6 +35,7 @@ attributes:
     support: full
   platform:
     platforms: posix
+    support: full
 options:
   state_dir:
     description: Directory of the records on the container host.

@@ -35,6 +35,7 @@ attributes:
     support: full
   platform:
     platforms: all
+    support: full
 options:
   cluster:
     description: Name of the cluster.

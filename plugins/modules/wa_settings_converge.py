@@ -36,6 +36,7 @@ attributes:
     support: full
   platform:
     platforms: posix
+    support: full
 options: {}
 """
 
