@@ -27,8 +27,12 @@ PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
 # The newest release runs everything, the others what depends on the release: the modules over both paths, and the
 # role's course.
-OLDER_CORE_TESTS = ("tests/integration/modules", "tests/integration/role/test_role_converges.py")
-INTEGRATION_TESTS = {"core-2.16": OLDER_CORE_TESTS, "core-2.19": OLDER_CORE_TESTS}
+ROLE_COURSE = "tests/integration/role/test_role_converges.py"
+MODULES = "tests/integration/modules"
+INTEGRATION_TESTS = {
+    "core-2.16": (MODULES, ROLE_COURSE),
+    "core-2.19": (f"{MODULES}/test_execution_path.py", f"{MODULES}/test_task_keywords.py", ROLE_COURSE),
+}
 # ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
 CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
@@ -57,10 +61,12 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
     steps.append(Step(f"sanity-python-{OLDEST_PYTHON}", "sanity", "code", _sanity_oldest_python))
     for environment in CORES:
         action = functools.partial(_unit, environment, pytest_arguments)
-        steps.append(Step(f"unit-{environment.name}", "unit", "behaviour", action))
+        steps.append(Step(f"unit-{environment.name}", "unit", "code", action))
     for environment in CORES:
         action = functools.partial(_integration, environment, pytest_arguments)
-        steps.append(Step(f"integration-{environment.name}", "integration", "behaviour", action))
+        # What takes longest has a lane to itself and to all that follows.
+        lane = "behaviour" if environment == CORES[-1] else "code"
+        steps.append(Step(f"integration-{environment.name}", "integration", lane, action))
     steps += [
         Step("demo", "smoke", "behaviour", _demo),
         Step("bench-quick", "smoke", "behaviour", _bench_quick),
@@ -262,9 +268,10 @@ def _replace_pip_bootstrap(path: Path) -> None:
 
 def _unit(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
     env = _ready(environment)
-    # The properties do not depend on ansible-core: many cases on one release, a few on the others.
-    profile = "ci" if environment == CORES[-1] else "quick"
-    session.run([environment.python, *PYTEST, f"--hypothesis-profile={profile}", "tests/unit", *arguments], env=env)
+    # The emulator and the properties do not depend on ansible-core: in full on one release, on the others a few cases.
+    full = environment == CORES[-1]
+    tests = ("--hypothesis-profile=ci", "tests/unit") if full else ("--hypothesis-profile=quick", "tests/unit/plugins")
+    session.run([environment.python, *PYTEST, *tests, *arguments], env=env)
 
 
 def _integration(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
