@@ -16,6 +16,10 @@ from subjects import SUBJECTS, Cell
 
 FIGURES_BEGIN = "<!-- begin of the figures, written by `make bench` -->"
 FIGURES_END = "<!-- end of the figures -->"
+PICTURE = """![Seconds for 100 clients, and how they grow with the fleet](performance.svg)
+
+The picture is also there as [PNG](performance.png).
+"""
 COMMAND = "make bench"
 
 
@@ -213,4 +217,4 @@ def replace_figures(document: Path, run: Run) -> None:
         raise ValueError(f"{document} lacks the marks of the figures")
     about = ", ".join(f"{name} {value}" for name, value in run.about.items())
     figures = f"Made by `{COMMAND}`: {about}.\n\n{show_targets(run)}\n{show_figures(run)}{show_restarts(run)}"
-    document.write_text(f"{before}{begin}\n\n{figures}\n{end}{after}")
+    document.write_text(f"{before}{begin}\n\n{PICTURE}\n{figures}\n{end}{after}")
