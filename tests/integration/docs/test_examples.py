@@ -72,6 +72,7 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
     restart = [sys.executable, "-m", "wabiz_emulator", "restart-node", "--api-url", client.api_url]
     return {
         **PATHS["in-process"],
+        "ansible_become": False,  # whoever runs these tests may write the records without it
         "wabiz_password": PASSWORD,
         "wabiz_token": client.control.token(),
         "vault_wabiz_password": PASSWORD,
@@ -113,13 +114,18 @@ def test_examples_of_modules(module: str, client: EmulatedClient, ansible: Ansib
 def test_yaml_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
     content = yaml.safe_load(addressed(text, client))
     kind = text.partition("\n")[0]
-    if kind == "# playbook":
+    runs: list[list[str]] = [["--check", "--diff"], []]
+    if kind in ("# playbook", "# playbook for Kubernetes"):
         book, declared = ansible.write("book.json", content), None
+    elif kind == "# tasks":
+        book, declared = ansible.write("book.json", [{"hosts": "all", "gather_facts": False, "tasks": content}]), None
     else:
         assert kind == "# group_vars", "an example says in its first line what it is"
         book, declared = Path("wabiz.onprem.apply"), content
     hosts = ansible.write("hosts.json", inventory(client, tmp_path, declared))
-    for arguments in (["--check", "--diff"], []):
+    if kind == "# playbook for Kubernetes":
+        runs = [["--syntax-check"]]  # the tests of that backend run the like of it, against their own API server
+    for arguments in runs:
         run = ansible.run(["ansible-playbook", "-i", str(hosts), str(book), *arguments], in_emulator())
         assert run.rc == 0, run.output
 
