@@ -30,3 +30,18 @@ def test_rolling_restart_is_no_outage(ansible: AnsibleCommands, request: pytest.
     assert cluster.leftovers() == []
     again = apply(ansible, [cluster], values)
     assert all(host["changed"] == 0 for host in again.stats().values()), again.output
+
+
+def test_masters_restart_last_where_told(ansible: AnsibleCommands, multiconnect: ContainerDeployment) -> None:
+    nodes = multiconnect.client.control.nodes().values()
+    primary = next(node["hostname"] for node in nodes if node["role"] == "primary_master")
+    (secondary,) = {"master1", "master2"} - {primary}
+    multiconnect.forget()
+    before, values = multiconnect.started(), multiconnect.new_values()
+    run = apply(ansible, [multiconnect], values, variables={"wa_settings_restart_masters": "true"})
+    assert run.rc == 0, run.output
+    assert multiconnect.starts() == ["wacore1", "wacore2", "wacore3", secondary, primary]
+    masters = {"multi/master1", "multi/master2"}
+    assert multiconnect.restarted_since(before) == multiconnect.coreapps() | masters
+    assert multiconnect.in_force(values)
+    assert multiconnect.leftovers() == []
