@@ -29,6 +29,8 @@ SANITY_CORES = ("core-2.16", "core-newest")
 # role's course.
 ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 MODULES = "tests/integration/modules"
+# The modules of kubernetes.core take seconds each, so these tests go side by side with the others.
+KUBERNETES = "tests/integration/kubernetes"
 INTEGRATION_TESTS = {
     "core-2.16": (MODULES, ROLE_COURSE),
     "core-2.19": (f"{MODULES}/test_execution_path.py", f"{MODULES}/test_task_keywords.py", ROLE_COURSE),
@@ -68,6 +70,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         lane = "behaviour" if environment == CORES[-1] else "code"
         steps.append(Step(f"integration-{environment.name}", "integration", lane, action))
     steps += [
+        Step("kubernetes", "integration", "code", functools.partial(_kubernetes, pytest_arguments)),
         Step("demo", "smoke", "behaviour", _demo),
         Step("bench-quick", "smoke", "behaviour", _bench_quick),
         Step("molecule", "molecule", "behaviour", _molecule),
@@ -81,7 +84,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
 def environments_of(step: Step) -> tuple[Environment, ...]:
     """Return the environments that a step uses."""
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
-    if step.name in ("containers", "demo", f"sanity-python-{OLDEST_PYTHON}"):
+    if step.name in ("containers", "kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
     if step.name.startswith("bench-"):
         return (BENCH,)
@@ -276,8 +279,13 @@ def _unit(environment: Environment, arguments: tuple[str, ...], session: Session
 
 def _integration(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
     env = _ready(environment)
-    tests = INTEGRATION_TESTS.get(environment.name, ("tests/integration",))
+    tests = INTEGRATION_TESTS.get(environment.name, ("tests/integration", f"--ignore={KUBERNETES}"))
     session.run([environment.python, *PYTEST, "-m", "not containers", *tests, *arguments], env=env)
+
+
+def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
+    environment = CORES[-1]
+    session.run([environment.python, *PYTEST, KUBERNETES, *arguments], env=_ready(environment))
 
 
 def _containers(arguments: tuple[str, ...], session: Session) -> None:
