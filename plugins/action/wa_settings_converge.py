@@ -17,7 +17,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_RE
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
 _SETTINGS = application_settings()
@@ -71,7 +71,7 @@ class ActionModule(DirectAction):
             result["msg"] = f"{leader} does this for cluster {args['cluster']}"
             return result
         if self._api_is_here(args["api_delegate"], task_vars):
-            result.update(self._settings(args))
+            result.update(self._settings(args, task_vars))
             if result.get("failed"):
                 return result
         else:
@@ -91,17 +91,21 @@ class ActionModule(DirectAction):
             result["msg"] = f"cluster {args['cluster']} owes a restart; wa_settings_restart is never"
         return result
 
-    def _settings(self, args: dict[str, Any]) -> dict[str, Any]:
+    def _settings(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
         run = Run(check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
         params = {name: value for name, value in args.items() if name in _SETTINGS}
         if params.get("state") == "absent":
             # For the role nothing declared is an empty dictionary, for the module it is no dictionary.
             params = {name: value for name, value in params.items() if value != {}}
-        result = run_here("wabiz.onprem.wa_application_settings", self.direct, params, run)
+        result = self._run_here("wabiz.onprem.wa_application_settings", params, run, task_vars)
         if result.get("held"):
             result["changed"] = False
             result.pop("diff", None)
+        elif not result.get("changed"):
+            # Every host of a converged fleet sends its result through two processes; twice the same is not news.
+            result.pop("before", None)
+            result.pop("after", None)
         return result
 
     def _api_is_here(self, delegate: str, task_vars: dict[str, Any]) -> bool:

@@ -53,6 +53,8 @@ _PASSING_CODES = frozenset({1011, 1015, 1016, 1017, 1018})
 _PASSING_STATUSES = frozenset({429, 502, 503, 504})
 _FIRST_PAUSE = 0.5  # seconds, doubled with each attempt
 _LONGEST_PAUSE = 60.0  # seconds, also for what a server asks for in Retry-After
+_WHITESPACE = re.compile(r"\s")
+_TOKEN = re.compile(r"[!-~]+")
 _LONGEST_TEXT = 300  # characters of a server's own words in an error
 
 _HINTS = {
@@ -111,7 +113,7 @@ def check_address(api_url: str, allow_http: bool) -> str:
         host, port_is_fine = parts.hostname, parts.port is None or parts.port > 0
     except ValueError:
         host, port_is_fine, parts = None, False, urlsplit("")
-    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine or re.search(r"\s", address):
+    if parts.scheme.lower() not in ("http", "https") or not host or not port_is_fine or _WHITESPACE.search(address):
         raise ValueError("api_url: must be an address such as https://wa1.example.com:9090")
     if "@" in parts.netloc:
         raise ValueError("api_url: must not carry user info; use username and password, or token")
@@ -127,7 +129,7 @@ def check_address(api_url: str, allow_http: bool) -> str:
 
 def is_token(text: Any) -> bool:
     """Whether this can be sent as a bearer token; errors about headers that cannot be sent repeat them."""
-    return isinstance(text, str) and re.fullmatch(r"[!-~]+", text) is not None
+    return isinstance(text, str) and _TOKEN.fullmatch(text) is not None
 
 
 def _is_loopback(host: str) -> bool:

@@ -40,6 +40,7 @@ NOT_REPORTED = "(not reported by the client)"
 
 _PATHS: Mapping[Path, Key] = {tuple(name.split(".")): key for name, key in KEYS.items()}
 _GROUPS = frozenset(path[:depth] for path in _PATHS for depth in range(1, len(path)))
+_WHITESPACE = re.compile(r"\s")
 _VERSION = re.compile(r"^v?(\d+(?:\.\d+){1,3})$")
 
 
@@ -228,7 +229,7 @@ def _check_webhook(name: str, url: str) -> None:
         )
     try:
         parts = urlsplit(url)
-        usable = bool(parts.hostname) and not re.search(r"\s", url) and (parts.port is None or parts.port > 0)
+        usable = bool(parts.hostname) and not _WHITESPACE.search(url) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
     if not usable:

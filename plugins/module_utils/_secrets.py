@@ -23,6 +23,8 @@ CHANGED = "(changed)"
 _SECRET_NAME = re.compile(r"passw|passphrase|^pass$|token|secret|bearer|credential|(api|private)_?key", re.IGNORECASE)
 # What is hidden wherever it occurs; shorter ones would make every text unreadable.
 _SHORTEST = 4
+_WHITESPACE = re.compile(r"\s")
+_BETWEEN_PAIRS = re.compile("[&;]")
 # Generous on purpose: what merely looks like a URL is masked rather than shown.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
 
@@ -56,7 +58,7 @@ def url_secrets(url: str) -> set[str]:
     query, _mark, fragment = tail[1:].partition("#")
     user, _colon, password = (user_info or "").partition(":")
     pieces = {user_info or "", user, password, tail[1:], query, fragment}
-    for pair in re.split("[&;]", query):
+    for pair in _BETWEEN_PAIRS.split(query):
         name, _sign, value = pair.partition("=")
         pieces.add(value or name)
     forms = {form for piece in pieces for form in (piece, unquote(piece), unquote_plus(piece))}
@@ -95,7 +97,7 @@ def _names_url(name: str) -> bool:
 
 def _is_url(value: str) -> bool:
     """Whether the whole text is one URL; settings hold those, and prose hardly ever."""
-    return _URL.match(value.strip()) is not None or ("://" in value and not re.search(r"\s", value))
+    return _URL.match(value.strip()) is not None or ("://" in value and not _WHITESPACE.search(value))
 
 
 def mask(value: Any) -> Any:

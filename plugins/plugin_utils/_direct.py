@@ -5,8 +5,8 @@
 """Running a flow inside the controller process.
 
 A module costs Ansible about half a second in building and starting a payload, whatever it does. Where the work would
-happen on the controller anyway, it is done right here; C(requests) is imported when the strategy loads the action's
-class, before it forks, so that all workers share that.
+happen on the controller anyway, it is done right here. What all workers need is made ready when the strategy loads the
+action's class, before it forks: C(requests) is imported, and a first template is rendered.
 
 This module is private to the collection.
 """
@@ -25,13 +25,27 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.action import ActionBase
+from ansible.template import Templar
 from ansible.utils.display import Display
+
+try:
+    from ansible.template import trust_as_template
+except ImportError:  # before ansible-core 2.19, which trusts every text
+
+    def trust_as_template(value: str) -> str:
+        return value
+
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values
 
 display = Display()
+
+# The first template of a process compiles the patterns of Jinja's lexer, and the first filter and the first test load
+# all of Ansible's; C(default(omit)) in a task would have every worker pay for that again.
+Templar(loader=DataLoader(), variables={}).template(trust_as_template("{{ '' | default('') is defined }}"))
 
 Result = dict[str, Any]
 
@@ -95,7 +109,11 @@ class DirectAction(ActionBase):
             diff_mode=bool(self._task.diff),
             progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
         )
-        result.update(run_here(self._task.action, self.direct, self._task.args, run))
+        result.update(self._run_here(self._task.action, self._task.args, run, task_vars))
+        return result
+
+    def _run_here(self, name: str, args: Mapping[str, Any], run: Run, task_vars: Mapping[str, Any]) -> Result:
+        result = run_here(name, self.direct, args, run)
         if not self._shows_invocation(task_vars):
             result.pop("invocation", None)
         return result

@@ -10,6 +10,7 @@ directory, which each host has of its own here.
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -119,6 +120,31 @@ def test_a_task_environment_reaches_the_module(client: EmulatedClient, ansible: 
     variables = {"ansible_python_interpreter": sys.executable}
     run = ansible.playbook([{"hosts": "all", "tasks": [task]}], {"client": {}}, variables=variables)
     assert run.result("read")["client_version"] == "2.57.2", run.output
+
+
+# What the strategy does before it forks, and then what a worker does with the arguments of a task.
+WORKER = """
+import json, sys
+from ansible.plugins.loader import action_loader, init_plugin_loader
+init_plugin_loader()
+action = action_loader.get("wabiz.onprem.wa_application_settings", class_only=True)
+before = set(sys.modules)
+from ansible.parsing.dataloader import DataLoader
+try:
+    from ansible.template import Templar, trust_as_template as template
+except ImportError:
+    from ansible.template import Templar
+    template = str
+assert "requests" in before
+text = Templar(DataLoader(), {"token": "x"}).template(template("{{ token | default(omit) | to_json is defined }}"))
+assert text in (True, "True"), text
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+
+
+def test_what_workers_need_is_loaded_before_the_fork() -> None:
+    answer = subprocess.run([sys.executable, "-c", WORKER], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout.splitlines()[-1]) == []
 
 
 def test_async_without_waiting(client: EmulatedClient, ansible: AnsibleCommands) -> None:
