@@ -43,19 +43,20 @@ class Fleet:
 
     def inventory(self, clients: int) -> Path:
         """Return an inventory of the first clients, group `clients`, without credentials."""
+        api_url = self._url + "/{{ inventory_hostname }}"
         return self._write(f"inventory-{clients}.json", {
             "clients": {
                 "hosts": {f"c{number:04}": {} for number in range(1, clients + 1)},
                 "vars": {
                     "ansible_connection": "local",
                     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                    "api_url": self._url + "/{{ inventory_hostname }}",
+                    "api_url": api_url,
                     "ca_path": str(self._ca_path),
                     "wanted": WANTED,
-                    "wa_settings_api_url": "{{ api_url }}",
+                    "wa_settings_api_url": api_url,
                     "wa_settings_token": "{{ token }}",
-                    "wa_settings_ca_path": "{{ ca_path }}",
-                    "wa_settings_values": "{{ wanted }}",
+                    "wa_settings_ca_path": str(self._ca_path),
+                    "wa_settings_values": WANTED,
                     # The record of owed restarts on the container host; here each host is the controller itself.
                     "wa_settings_state_dir": str(self._place / "state"),
                     "wa_settings_restart_backend": "command",

@@ -131,7 +131,8 @@ def targets(run: Run) -> list[Target]:
     for subject, other, text, limit in (
         ("token", "debug", "100 clients, token: times the `debug` task", 1.5),
         ("password", "debug", "100 clients, password: times the `debug` task", 1.9),
-        ("role", "debug", "100 clients, role: times the `debug` task", 2.5),
+        ("apply", "debug", "100 clients, the whole role by the playbook `apply`: times the `debug` task", 2.5),
+        ("role", "debug", "100 clients, the whole role by `roles:`: times the `debug` task", 2.5),
         ("module", "ping", "100 clients, as a module: times `ping`", 1.25),
         ("uri", "password", "100 clients, password: times faster than the `uri` playbook", 24),
     ):

@@ -75,7 +75,7 @@ SUBJECTS = {
             READ + SESSION,
             WRITE + SESSION,
         ),
-        Subject("role", "role `wa_settings`, token", _play("role"), "token", READ),
+        Subject("role", "role `wa_settings` by `roles:`, token", _play("role"), "token", READ),
         Subject("apply", "playbook `apply`, token", ("ansible-playbook", "wabiz.onprem.apply"), "token", READ),
         Subject(
             "ad-hoc-debug", "ad hoc: `debug`", ("ansible", "clients", "-m", "ansible.builtin.debug"), "", Counter()
