@@ -73,5 +73,6 @@ def _draw_growth(axes: Axes, run: Run, sizes: list[int], forks: int) -> None:
     axes.set_xlabel("clients")
     axes.set_ylabel("seconds")
     axes.set_title(f"converged, {forks} forks")
-    axes.legend(frameon=False)
+    # Below: within the axes it would lie on a line.
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
