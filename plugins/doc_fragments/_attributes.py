@@ -27,12 +27,68 @@ attributes:
     description: Systems on which the module runs.
 """
 
-    ACTION_GROUP = r"""
+    # What the modules have in common that call the API.
+    API_MODULE = r"""
 options: {}
 attributes:
+  check_mode:
+    support: full
+  action:
+    support: full
+    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
+      process.
+  async:
+    support: full
+  delegation:
+    support: full
+  platform:
+    platforms: all
+    support: full
   action_group:
     description: Is in the action group C(group/wabiz.onprem.api), for use with C(module_defaults).
     support: full
     membership:
       - wabiz.onprem.api
+"""
+
+    # What the parts of the role have in common that work on the controller alone.
+    CONTROLLER_PART = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+  idempotent:
+    support: full
+  action:
+    support: full
+    details: Is an action plugin only. It runs on the controller and needs no connection.
+  async:
+    support: none
+  delegation:
+    support: full
+  platform:
+    platforms: all
+    support: full
+"""
+
+    # What the parts of the role have in common that reach out to a container host.
+    HOST_PART = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+  idempotent:
+    support: full
+  action:
+    support: full
+    details: Is an action plugin only. It runs on the controller and needs a POSIX shell on the host.
+  async:
+    support: none
+  delegation:
+    support: full
+  platform:
+    platforms: posix
+    support: full
 """

@@ -16,24 +16,11 @@ author:
 extends_documentation_fragment:
   - wabiz.onprem.api
   - wabiz.onprem._attributes
-  - wabiz.onprem._attributes.action_group
+  - wabiz.onprem._attributes.api_module
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: none
   idempotent:
-    support: full
-  action:
-    support: full
-    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
-      process.
-  async:
-    support: full
-  delegation:
-    support: full
-  platform:
-    platforms: all
     support: full
 seealso:
   - module: wabiz.onprem.wa_application_settings

@@ -19,23 +19,10 @@ author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
   - wabiz.onprem._attributes
+  - wabiz.onprem._attributes.host_part
 attributes:
-  check_mode:
-    support: full
   diff_mode:
     support: none
-  idempotent:
-    support: full
-  action:
-    support: full
-    details: Is an action plugin only. It runs on the controller and needs a POSIX shell on the host.
-  async:
-    support: none
-  delegation:
-    support: full
-  platform:
-    platforms: posix
-    support: full
 options:
   backend:
     description: What runs the containers. With V(command) nobody is asked, and O(names) are the nodes.

@@ -19,23 +19,7 @@ author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
   - wabiz.onprem._attributes
-attributes:
-  check_mode:
-    support: full
-  diff_mode:
-    support: none
-  idempotent:
-    support: full
-  action:
-    support: full
-    details: Is an action plugin only. It runs on the controller and needs no connection.
-  async:
-    support: none
-  delegation:
-    support: full
-  platform:
-    platforms: all
-    support: full
+  - wabiz.onprem._attributes.controller_part
 options:
   cluster:
     description: Name of the cluster.

@@ -18,24 +18,9 @@ author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
   - wabiz.onprem._attributes
+  - wabiz.onprem._attributes.host_part
 attributes:
-  check_mode:
-    support: full
   diff_mode:
-    support: full
-  idempotent:
-    support: full
-  action:
-    support: full
-    details: >-
-      Is an action plugin only. It runs on the controller and needs a POSIX shell on the host to read the
-      record of owed restarts there.
-  async:
-    support: none
-  delegation:
-    support: full
-  platform:
-    platforms: posix
     support: full
 options: {}
 """
