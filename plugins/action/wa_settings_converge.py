@@ -14,10 +14,9 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
 _SETTINGS = application_settings()
@@ -93,12 +92,12 @@ class ActionModule(DirectAction):
 
     def _settings(self, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
-        run = Run(check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
         params = {name: value for name, value in args.items() if name in _SETTINGS}
         if params.get("state") == "absent":
             # For the role nothing declared is an empty dictionary, for the module it is no dictionary.
             params = {name: value for name, value in params.items() if value != {}}
-        result = self._run_here("wabiz.onprem.wa_application_settings", params, run, task_vars)
+        run = self._run_of_task(task_vars)
+        result = run_here("wabiz.onprem.wa_application_settings", self.direct, params, run)
         if result.get("held"):
             result["changed"] = False
             result.pop("diff", None)

@@ -69,7 +69,8 @@ NO_LOG = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 class Run:
     """What a task gives to a flow besides the module's parameters.
 
-    progress takes a line for the person who watches; connect makes a client, C(connect(connection, read_only)).
+    invocation tells whether the result names the parameters; progress takes a line for the person who watches; connect
+    makes a client, C(connect(connection, read_only)).
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Run:
         *,
         check_mode: bool = False,
         diff_mode: bool = False,
+        invocation: bool = True,
         progress: Callable[[str], None] | None = None,
         connect: Connect = Client,
         clock: Callable[[], float] = time.monotonic,
@@ -84,6 +86,7 @@ class Run:
     ) -> None:
         self.check_mode = check_mode
         self.diff_mode = diff_mode
+        self.invocation = invocation
         self.progress = progress or (lambda _line: None)
         self.connect = connect
         self.clock = clock
@@ -159,7 +162,8 @@ def complete(flow: Flow, params: Params, run: Run) -> Result:
     if "warnings" in result:
         result["warnings"] = [scrub(warning, secrets) for warning in result["warnings"]]
     shown: Result = remove_values(result, credentials_of(params))
-    shown["invocation"] = show_invocation(params)
+    if run.invocation:
+        shown["invocation"] = show_invocation(params)
     return shown
 
 

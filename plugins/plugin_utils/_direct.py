@@ -80,11 +80,9 @@ def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -
         message = error.args[0] if error.args else str(error)
         if isinstance(error, UnsupportedError):
             message = f"Unsupported parameters for ({name}) module: {message}"
-        result: Result = {
-            "failed": True,
-            "msg": message,
-            "invocation": {"module_args": validated.validated_parameters},
-        }
+        result: Result = {"failed": True, "msg": message}
+        if run.invocation:
+            result["invocation"] = {"module_args": validated.validated_parameters}
         # A module's own results are scrubbed by AnsibleModule; nothing does it for an action.
         scrubbed: Result = remove_values(result, refused_values(direct.spec, validated.validated_parameters))
         return scrubbed
@@ -104,19 +102,16 @@ class DirectAction(ActionBase):
         result: Result = super().run(tmp, task_vars)
         if not self._runs_here(task_vars):
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
-        run = Run(
-            check_mode=bool(self._task.check_mode),
-            diff_mode=bool(self._task.diff),
-            progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
-        )
-        result.update(self._run_here(self._task.action, self._task.args, run, task_vars))
+        result.update(run_here(self._task.action, self.direct, self._task.args, self._run_of_task(task_vars)))
         return result
 
-    def _run_here(self, name: str, args: Mapping[str, Any], run: Run, task_vars: Mapping[str, Any]) -> Result:
-        result = run_here(name, self.direct, args, run)
-        if not self._shows_invocation(task_vars):
-            result.pop("invocation", None)
-        return result
+    def _run_of_task(self, task_vars: Mapping[str, Any]) -> Run:
+        return Run(
+            check_mode=bool(self._task.check_mode),
+            diff_mode=bool(self._task.diff),
+            invocation=self._shows_invocation(task_vars),
+            progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
+        )
 
     def _shows_invocation(self, task_vars: Mapping[str, Any]) -> bool:
         """Whether a result names the parameters: a choice from ansible-core 2.21 on, always before."""
