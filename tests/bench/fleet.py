@@ -10,13 +10,12 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from wabiz_emulator import certificates, store
+from wabiz_emulator import certificates, processes, store
 from wabiz_emulator.control import Control
 
 WANTED: dict[str, Any] = {
@@ -89,17 +88,9 @@ def running_fleet(place: Path, clients: int) -> Iterator[Fleet]:
     password = f"Aa1!{secrets.token_urlsafe(12)}"
     lifeline = place / "lifeline"
     descriptor = store.hold_lock(lifeline, 0)
-    command = [sys.executable, "-m", "wabiz_emulator", "webapp", "--clients", str(clients), "--prefix"]
-    command += ["--tls-cert", str(certificate), "--tls-key", str(key), "--token", str(place / "token")]
-    command += ["--lifeline", str(lifeline)]
-    process = subprocess.Popen(
-        command,
-        env=os.environ | {"WA_EMULATOR_PASSWORD": password},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    arguments = ["webapp", "--clients", str(clients), "--prefix", "--token", str(place / "token")]
+    arguments += ["--tls-cert", str(certificate), "--tls-key", str(key), "--lifeline", str(lifeline)]
+    process = processes.launch(arguments, subprocess.PIPE, {"WA_EMULATOR_PASSWORD": password})
     try:
         assert process.stdout is not None
         words = process.stdout.readline().split()

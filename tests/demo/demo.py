@@ -22,8 +22,8 @@ from typing import Any
 
 import yaml
 
+from wabiz_emulator import processes
 from wabiz_emulator.control import Control
-from wabiz_emulator.processes import PACKAGE_PARENT
 
 HERE = Path(__file__).resolve().parent
 PLAYBOOK = HERE / "playbook.yml"
@@ -119,15 +119,8 @@ def show(place: Path) -> None:
 @contextlib.contextmanager
 def running_clients(place: Path, password: str) -> Iterator[tuple[list[Client], str]]:
     """Run the clients; give them, and the path of the CA that they are trusted by."""
-    command = [sys.executable, "-m", "wabiz_emulator", "fleet", "--clients", str(CLIENTS), "--dir", str(place)]
-    process = subprocess.Popen(
-        command,
-        env=os.environ | {"WA_EMULATOR_PASSWORD": password},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    arguments = ["fleet", "--clients", str(CLIENTS), "--dir", str(place)]
+    process = processes.launch(arguments, subprocess.PIPE, {"WA_EMULATOR_PASSWORD": password})
     try:
         assert process.stdout is not None
         ready = process.stdout.readline().split(maxsplit=1)
@@ -151,7 +144,7 @@ def prepare_spared(client: Client, wanted: Mapping[str, Any]) -> None:
 
 def restart_command(client: Client) -> list[str]:
     """Return the command that restarts a node of a client, its name to be appended."""
-    environment = ["env", f"PYTHONPATH={PACKAGE_PARENT}"]
+    environment = ["env", f"PYTHONPATH={processes.PACKAGE_PARENT}"]
     return [*environment, sys.executable, "-m", "wabiz_emulator", "restart-node", "--store", client.store]
 
 

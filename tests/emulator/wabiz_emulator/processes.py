@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -24,17 +25,13 @@ def launch(
     """Start `wabiz_emulator` detached; `secrets` go into its environment, where other users cannot read them."""
     environment = {**os.environ, **(secrets or {}), "PYTHONPATH": str(PACKAGE_PARENT)}
     command = [sys.executable, "-m", "wabiz_emulator", *arguments]
-    if isinstance(output, int):
-        return subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, start_new_session=True, text=True
-        )
-    with open(output, "ab") as file:
+    with contextlib.nullcontext(output) if isinstance(output, int) else output.open("ab") as sink:
         return subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
+            stdout=sink,
+            stderr=None if isinstance(output, int) else sink,
             start_new_session=True,
             text=True,
         )
