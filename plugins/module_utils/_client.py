@@ -150,19 +150,20 @@ class _Bearer(_AuthBase):  # type: ignore[misc]
         return request
 
 
-def _new_tls_context() -> Any:
-    return create_urllib3_context() if HAS_REQUESTS else None
+_prepared_tls_contexts: list[Any] = []
 
 
-# Making a TLS context is a good part of what a short conversation costs. One is made when this file is loaded, which
-# for work inside the controller process is before the fork. It serves once: a second conversation, such as the next
-# item of a loop, must not trust the authorities of the first.
-_prepared_tls_contexts = [_new_tls_context()]
+def prepare_tls_context() -> None:
+    """Makes a TLS context for the next client, since that is a good part of what a short conversation costs.
+
+    It serves once: a second conversation, such as the next item of a loop, must not trust the authorities of the first.
+    """
+    _prepared_tls_contexts.append(create_urllib3_context())
 
 
 class _Adapter(_HTTPAdapter):  # type: ignore[misc]
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        context = _prepared_tls_contexts.pop() if _prepared_tls_contexts else _new_tls_context()
+        context = _prepared_tls_contexts.pop() if _prepared_tls_contexts else create_urllib3_context()
         super().init_poolmanager(*args, ssl_context=context, **kwargs)
 
 

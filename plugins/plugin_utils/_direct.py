@@ -6,13 +6,14 @@
 
 A module costs Ansible about half a second in building and starting a payload, whatever it does. Where the work would
 happen on the controller anyway, it is done right here. What all workers need is made ready when the strategy loads the
-action's class, before it forks: C(requests) is imported, and a first template is rendered.
+action's class, before it forks: C(requests) is imported, a first template is rendered, and the flow is rehearsed.
 
 This module is private to the collection.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Mapping
@@ -38,8 +39,9 @@ except ImportError:  # before ansible-core 2.19, which trusts every text
         return value
 
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, prepare_tls_context
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._pretended_client import API_URL, PretendedClient
 
 display = Display()
 
@@ -60,10 +62,26 @@ class DirectFlow:
         self.spec = spec
         self.flow = flow
         self.validator = ArgumentSpecValidator(spec)
+        if HAS_REQUESTS:
+            self._rehearse()
+
+    def _rehearse(self) -> None:
+        """Runs the flow once against a client in memory, and prepares a TLS context.
+
+        Whatever a process does first costs more than the second time, since modules are imported and Python adapts its
+        code; this way no worker pays for it.
+        """
+        args: dict[str, Any] = {"api_url": API_URL, "token": "x", "retries": 0, "use_proxy": False}
+        if "settings" in self.spec:
+            args["settings"] = {"log_level": "info", "webhooks": {"url": "https://localhost/?a=b"}}
+        # What is only there to save time must not be what fails.
+        with contextlib.suppress(Exception):
+            run_here("rehearsal", self, args, Run(check_mode=True, diff_mode=True, connect=PretendedClient))
+        prepare_tls_context()
 
 
-def _as_a_module_gets_them(args: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments in the plain types of JSON: no tags, no vaulted text, no dates."""
+def as_a_module_gets_it(args: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments in the plain types of JSON: no tags, no vaulted text, no dates."""
     plain: dict[str, Any] = json.loads(json.dumps(args, default=_as_text))
     return plain
 
@@ -74,7 +92,7 @@ def _as_text(value: Any) -> str:
 
 def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -> Result:
     """Validates the arguments as the module of that name would, and runs the flow. The result is the module's."""
-    validated = direct.validator.validate(_as_a_module_gets_them(args))
+    validated = direct.validator.validate(as_a_module_gets_it(args))
     if validated.error_messages:
         error = validated.errors[0]
         message = error.args[0] if error.args else str(error)
