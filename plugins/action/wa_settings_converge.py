@@ -8,15 +8,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import VARIABLE, Claim, is_single
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
+    DirectAction,
+    DirectFlow,
+    as_a_module_gets_it,
+    run_here,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
 _SETTINGS = application_settings()
@@ -35,7 +40,7 @@ _VARIABLES = {
 _ROLE = Path(__file__).parents[2] / "roles" / "wa_settings" / "meta" / "argument_specs.yml"
 _OTHERS = {
     name: option
-    for name, option in yaml.safe_load(_ROLE.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"].items()
+    for name, option in yaml_load(_ROLE.read_text(encoding="utf-8"))["argument_specs"]["main"]["options"].items()
     if name not in {variable for option, variable in _VARIABLES.items() if option in _SETTINGS}
 }
 _OTHERS_VALIDATOR = ArgumentSpecValidator(_OTHERS)
@@ -54,14 +59,15 @@ class ActionModule(DirectAction):
         missing = [variable for variable in _VARIABLES.values() if variable not in task_vars]
         if missing:
             raise AnsibleActionFail(f"this is a part of the role wa_settings; without it {missing[0]} is not defined")
-        args = {name: self._templar.template(task_vars[variable]) for name, variable in _VARIABLES.items()}
-        others = {
-            variable: self._templar.template(task_vars[variable]) for variable in _OTHERS if variable in task_vars
-        }
-        validated = _OTHERS_VALIDATOR.validate(others)
+        single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
+        said = {name: task_vars[name] for name in (*_VARIABLES.values(), *_OTHERS) if name in task_vars}
+        if single:
+            said[VARIABLE] = own  # what the role's default says: a template less to compile
+        values = as_a_module_gets_it(self._templar.template(said))
+        validated = _OTHERS_VALIDATOR.validate({name: values[name] for name in _OTHERS if name in values})
         if validated.error_messages:
             return {**result, "failed": True, "msg": validated.error_messages[0]}
-        single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
+        args = {name: values[variable] for name, variable in _VARIABLES.items()}
         leader = own if single else Claim(args["cluster"], "settings", task_vars).leader()
         result.update(
             changed=False, leads=leader == own, leader=leader, pending=False, held=False, owed=False, undecided=False
