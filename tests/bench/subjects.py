@@ -65,8 +65,8 @@ SUBJECTS = {
     subject.name: subject
     for subject in (
         Subject("debug", "`debug` task", _play("debug"), "", Counter()),
-        Subject("token", "ours, token", _play("settings"), "token", READ, WRITE),
-        Subject("password", "ours, password", _play("settings"), "password", READ + SESSION, WRITE + SESSION),
+        Subject("token", "ours, token", _play("token"), "token", READ, WRITE),
+        Subject("password", "ours, password", _play("password"), "password", READ + SESSION, WRITE + SESSION),
         Subject(
             "threads",
             "no Ansible: `requests` in threads",
@@ -92,7 +92,7 @@ SUBJECTS = {
         Subject(
             "module",
             "ours as a module, password",
-            _play("settings", *_AS_MODULE),
+            _play("password", *_AS_MODULE),
             "password",
             READ + SESSION,
             WRITE + SESSION,
