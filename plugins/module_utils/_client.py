@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One HTTP conversation with one client: TLS, login, retries, errors. The only file with sockets.
+"""One HTTP conversation with one client: TLS, login, retries, errors. The only file that reaches a network.
 
 This module is private to the collection.
 """
