@@ -15,7 +15,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import VARIABLE, Claim, is_single
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
     DirectAction,
     DirectFlow,
@@ -62,7 +62,7 @@ class ActionModule(DirectAction):
         single, own = is_single(task_vars), str(task_vars["inventory_hostname"])
         said = {name: task_vars[name] for name in (*_VARIABLES.values(), *_OTHERS) if name in task_vars}
         if single:
-            said[VARIABLE] = own  # what the role's default says: a template less to compile
+            said[_VARIABLES["cluster"]] = own  # what the role's default says: a template less to compile
         values = as_a_module_gets_it(self._templar.template(said))
         validated = _OTHERS_VALIDATOR.validate({name: values[name] for name in _OTHERS if name in values})
         if validated.error_messages:

@@ -91,8 +91,11 @@ def _as_text(value: Any) -> str:
 
 
 def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -> Result:
-    """Validates the arguments as the module of that name would, and runs the flow. The result is the module's."""
-    validated = direct.validator.validate(as_a_module_gets_it(args))
+    """Validates the arguments as the module of that name would, and runs the flow. The result is the module's.
+
+    args: in plain types, as C(as_a_module_gets_it) makes them.
+    """
+    validated = direct.validator.validate(args)
     if validated.error_messages:
         error = validated.errors[0]
         message = error.args[0] if error.args else str(error)
@@ -120,7 +123,8 @@ class DirectAction(ActionBase):
         result: Result = super().run(tmp, task_vars)
         if not self._runs_here(task_vars):
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
-        result.update(run_here(self._task.action, self.direct, self._task.args, self._run_of_task(task_vars)))
+        args = as_a_module_gets_it(self._task.args)
+        result.update(run_here(self._task.action, self.direct, args, self._run_of_task(task_vars)))
         return result
 
     def _run_of_task(self, task_vars: Mapping[str, Any]) -> Run:
