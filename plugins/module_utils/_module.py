@@ -9,6 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import gc
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -48,6 +49,9 @@ class _Module(AnsibleModule):
 
 def run_module(spec: dict[str, Any], flow: Flow) -> None:
     """Validates the parameters, runs the flow and exits."""
+    # This process soon ends, and at its end Python looks through all that was imported for garbage. Leaving that out
+    # saves about a sixth of the whole.
+    gc.freeze()
     module = _Module(spec)
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
