@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -23,6 +24,7 @@ from fleet import Fleet, running_fleet
 from measure import CommandFailed, measure
 from report import Run, Sample, replace_figures, show_figures, show_restarts, show_targets
 from restart_overhead import take_restarts
+from ssh_server import find_server, private_connections, running_ssh_server
 from subjects import FULL, PLAYBOOKS, QUICK, SUBJECTS, Block, Cell, round_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         plan = [block for block in plan if str(block.clients) in options.clients.split(",")]
     if options.rounds:
         plan = [dataclasses.replace(block, rounds=min(block.rounds, options.rounds)) for block in plan]
+    if find_server() is None:
+        plan = [block.of(tuple(name for name in block.subjects if not SUBJECTS[name].over_ssh)) for block in plan]
+        print("nothing is measured over SSH: no server of OpenSSH here (Debian's package openssh-server)")
     if not round_of(plan, 0):
         parser.error("nothing of that is measured")
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -86,14 +91,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def take(plan: Sequence[Block], limit: float) -> Run:
-    """Measure in rounds, each cell once in each, so that noise hits all alike; no new round after `limit` seconds."""
+    """Measure in rounds, so that noise hits all alike; no new round after `limit` seconds."""
     started = time.monotonic()
     samples: list[Sample] = []
     run = Run(samples, _about())
     with (
         tempfile.TemporaryDirectory(prefix="wabiz-bench-") as directory,
         running_fleet(Path(directory), max(block.clients for block in plan)) as fleet,
+        contextlib.ExitStack() as stack,
     ):
+        server = find_server()
+        if server and any(SUBJECTS[name].over_ssh for block in plan for name in block.subjects):
+            fleet.ssh_file = stack.enter_context(running_ssh_server(server, Path(directory)))
         rounds = max(block.rounds for block in plan)
         for number in range(rounds):
             cells = round_of(plan, number)
@@ -122,7 +131,8 @@ def take_one(fleet: Fleet, cell: Cell, number: int, place: Path) -> Sample:
     """Measure one cell once; raise CommandFailed where it did not do its work."""
     fleet.bring_into(cell.state)
     command = SUBJECTS[cell.subject].full_command(fleet, cell.clients, cell.forks)
-    cost = measure(command, _environment(place), place / "output.log", RUN_TIMEOUT_SECONDS)
+    with private_connections(place) as variables:
+        cost = measure(command, _environment(place) | variables, place / "output.log", RUN_TIMEOUT_SECONDS)
     _check_requests(cell, fleet.requests())
     return Sample(**dataclasses.asdict(cell), round=number, **dataclasses.asdict(cost), requests=cell.expected.total())
 

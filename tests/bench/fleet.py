@@ -39,6 +39,8 @@ class Fleet:
         self._control = Control(url, str(self._ca_path))
         self.token_file = self._write("token.json", {"token": (place / "token").read_text().strip()})
         self.password_file = self._write("password.json", {"password": password})
+        self.ssh_file: Path | None = None
+        """Variables that lead Ansible over SSH, where a server runs."""
 
     def inventory(self, clients: int) -> Path:
         """Return an inventory of the first clients, group `clients`, without credentials."""

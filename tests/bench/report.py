@@ -83,12 +83,20 @@ class Run:
     ) -> float | None:
         """Return the median over the rounds of what is computed from a figure of some cells within one round.
 
-        None where no round holds all of them.
+        Where a round holds a cell several times, it is the median of these. None where no round holds all of them.
         """
-        rounds = [{sample.round: figure(sample) for sample in self.of(cell)} for cell in cells]
+        rounds = [self.by_round(cell, figure) for cell in cells]
         common = set.intersection(*map(set, rounds))
         figures = [compute(*(values[number] for values in rounds)) for number in common]
         return statistics.median(figures) if figures else None
+
+    def by_round(self, cell: Cell, figure: Callable[[Sample], float]) -> dict[int, float]:
+        """Return round → median of a figure."""
+        samples = self.of(cell)
+        return {
+            number: statistics.median(figure(sample) for sample in samples if sample.round == number)
+            for number in {sample.round for sample in samples}
+        }
 
     def ratio(self, cell: Cell, other: str, figure: Callable[[Sample], float] = by_clock) -> float | None:
         """Return how many times another subject's seconds a cell takes; the median of the ratios within the rounds.
@@ -133,25 +141,45 @@ def targets(run: Run) -> list[Target]:
         ("password", "debug", "100 clients, password: times the `debug` task", 1.9),
         ("apply", "debug", "100 clients, the whole role by the playbook `apply`: times the `debug` task", 2.5),
         ("role", "debug", "100 clients, the whole role by `roles:`: times the `debug` task", 2.5),
-        ("module", "ping", "100 clients, as a module: times `ping`", 1.25),
+        ("module-ssh", "ping-ssh", "100 clients, as a module on remote targets: times `ping`", 1.25),
         ("uri", "password", "100 clients, password: times faster than the `uri` playbook", 24),
     ):
-        cell = Cell(100, 20, "converged", subject)
-        at_most = subject != "uri"
-        result.append(Target(text, run.ratio(cell, other), limit, at_most, run.ratio(cell, other, by_cpu)))
+        cell = _cell(100, subject)
+        # Of what runs behind SSH the command's CPU time knows nothing.
+        cpu = None if SUBJECTS[subject].over_ssh else run.ratio(cell, other, by_cpu)
+        result.append(Target(text, run.ratio(cell, other), limit, at_most=subject != "uri", cpu=cpu))
     for subject in ("token", "password"):
-        by = [_growth(run, subject, figure) for figure in (by_clock, by_cpu)]
+        by = [_growth_of_cost(run, subject, figure) for figure in (by_clock, by_cpu)]
         text = f"{subject}: cost of a client beyond `debug`, at 1,000 by that at 100"
         result.append(Target(text, by[0], 1.1, cpu=by[1]))
+    text = "token: memory that the main process grows by to 1,000 clients, by that of `debug` with such a result"
+    result.append(Target(text, _growth_of_memory(run, "token"), 1))
     text = "rolling restart: seconds a node beyond `docker restart` and connecting"
     medians = {way: statistics.median(cycles) for way, cycles in (run.restarts or {}).items()}
     result.append(Target(text, medians["role"] - medians["bare"] if medians else None, 1))
     return result
 
 
-def _growth(run: Run, subject: str, figure: Callable[[Sample], float]) -> float | None:
-    large, small = (run.added_milliseconds(Cell(clients, 20, "converged", subject), figure) for clients in (1000, 100))
-    return large / small if large is not None and small is not None and small > 0 else None
+def _cell(clients: int, subject: str) -> Cell:
+    return Cell(clients, 20, "converged", subject)
+
+
+def _growth_of_cost(run: Run, subject: str, figure: Callable[[Sample], float]) -> float | None:
+    cells = [_cell(clients, name) for clients in (1000, 100) for name in (subject, "debug")]
+    return run.paired(
+        cells,
+        lambda large, large_debug, small, small_debug: (large - large_debug) / 1000 / ((small - small_debug) / 100),
+        figure,
+    )
+
+
+def _growth_of_memory(run: Run, subject: str) -> float | None:
+    cells = [_cell(clients, name) for name in (subject, "debug-result") for clients in (1000, 100)]
+    return run.paired(
+        cells,
+        lambda large, small, other_large, other_small: (large - small) / (other_large - other_small),
+        lambda sample: sample.main_mib,
+    )
 
 
 def show_targets(run: Run) -> str:
@@ -165,8 +193,8 @@ def show_figures(run: Run) -> str:
     parts = []
     for clients in sorted({cell.clients for cell in run.cells()}):
         rows = [_row(run, cell) for cell in sorted(run.cells(), key=_order) if cell.clients == clients]
-        head = ("", "state", "forks", "rounds", "seconds", "CPU seconds", "times `debug`", "ms a client over `debug`",
-                "requests a client", "peak MiB, main", "peak MiB, largest")  # fmt: skip
+        head = ("", "state", "forks", "times measured", "seconds", "CPU seconds", "times `debug`",
+                "ms a client over `debug`", "requests a client", "peak MiB, main", "peak MiB, largest")  # fmt: skip
         parts.append(f"### {clients:,} clients\n\n{_table(head, rows)}")
     return "\n".join(parts)
 
