@@ -16,7 +16,7 @@ from subjects import SUBJECTS, Cell
 FORKS = 20
 DOTS_PER_INCH = 150
 GREY, BLUE, ORANGE = "#8a8f98", "#1f6feb", "#d9822b"
-OURS = ("token", "password", "role", "apply", "ad-hoc", "module")
+OURS = ("token", "password", "role", "apply", "ad-hoc", "module", "module-ssh")
 
 
 def draw(run: Run, path: Path) -> None:
