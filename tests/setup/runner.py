@@ -51,12 +51,12 @@ class Session:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the summary. Steps of one lane run one after another, the lanes side by side."""
+    """One line of the summary, with the remark that `action` returns. Steps of one lane run one after another."""
 
     name: str
     group: str
     lane: str
-    action: Callable[[Session], None]
+    action: Callable[[Session], str | None]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _run_step(step: Step, *, stream: bool) -> Outcome:
     started = time.monotonic()
     result, remark = "passed", ""
     try:
-        step.action(session)
+        remark = step.action(session) or ""
     except StepSkipped as reason:
         result, remark = "skipped", str(reason)
     except StepFailed as reason:
