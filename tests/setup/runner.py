@@ -51,7 +51,10 @@ class Session:
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the summary, with the remark that `action` returns. Steps of one lane run one after another."""
+    """One line of the summary. Steps of one lane run one after another, the lanes side by side.
+
+    What `action` returns is a remark for the summary.
+    """
 
     name: str
     group: str
