@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_spec,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow
 
 
 class ActionModule(DirectAction):
-    direct = DirectFlow(application_settings(), flow)
+    direct = DirectFlow(application_settings_spec(), application_settings)

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings_info
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings_info as flow
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings_info,
+    application_settings_info_spec,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow
 
 
 class ActionModule(DirectAction):
-    direct = DirectFlow(application_settings_info(), flow)
+    direct = DirectFlow(application_settings_info_spec(), application_settings_info)

@@ -4,10 +4,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import health_info
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import health_info as flow
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import health_info, health_info_spec
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow
 
 
 class ActionModule(DirectAction):
-    direct = DirectFlow(health_info(), flow)
+    direct = DirectFlow(health_info_spec(), health_info)

@@ -12,9 +12,11 @@ from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_spec,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._clusters import Claim, is_single
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
     DirectAction,
@@ -24,7 +26,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._records import Records
 
-_SETTINGS = application_settings()
+_SETTINGS = application_settings_spec()
 # The role's variables by the name of the option that they are for. They are read here and not handed over by the task:
 # Ansible would compile a template for each of them on each host, and that costs more than all the rest.
 _VARIABLES = {
@@ -50,7 +52,7 @@ _CONTROLLER = ("localhost", "127.0.0.1", "::1")
 class ActionModule(DirectAction):
     """The one task of a converged host. Every host of a fleet pays for it, so it does no more than it must."""
 
-    direct = DirectFlow(_SETTINGS, partial(flow, hold_restart_bound=True))
+    direct = DirectFlow(_SETTINGS, partial(application_settings, hold_restart_bound=True))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         task_vars = task_vars or {}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """How a client is reached; the options of module_utils/_argspec.py."""
+    """How a client is reached; the options of module_utils/_options.py."""
 
     DOCUMENTATION = r"""
 options:
@@ -27,14 +27,14 @@ options:
   password:
     description:
       - Password of the account. The task logs in with it, and logs out again.
-      - Excludes O(token). One of the two is required.
+      - Excludes O(token). One of the two is required, unless O(headers) authenticate.
       - If neither is given, the environment variable E(WABIZ_PASSWORD) is used. An option wins over the environment,
         also where the other of the two comes from there.
     type: str
   token:
     description:
       - A ready bearer token. With it there is no login and no logout.
-      - Excludes O(password). One of the two is required.
+      - Excludes O(password). One of the two is required, unless O(headers) authenticate.
       - If neither is given, the environment variable E(WABIZ_TOKEN) is used.
     type: str
   validate_certs:
@@ -63,6 +63,15 @@ options:
     description: Whether E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY) are honoured.
     type: bool
     default: true
+  headers:
+    description:
+      - Headers that go with every request, such as the key that a gateway or a reverse proxy in front asks for. The
+        values are secret.
+      - With them neither O(password) nor O(token) has to be given; then there is no login, and nothing else
+        authenticates.
+      - C(Authorization) does not go with O(password) or O(token). C(Host), C(Connection), C(Transfer-Encoding) and
+        C(Content-*) cannot be chosen.
+    type: dict
   allow_http:
     description:
       - Whether O(api_url) may be a plain C(http://) address of a host that is not loopback. It would send the

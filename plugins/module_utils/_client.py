@@ -42,9 +42,6 @@ else:
     _AuthBase = requests.auth.AuthBase
     _HTTPAdapter = requests.adapters.HTTPAdapter
 
-SETTINGS = "/v1/settings/application"
-HEALTH = "/v1/health"
-SHARDS = "/v1/account/shards"
 LOGIN = "/v1/users/login"
 LOGOUT = "/v1/users/logout"
 
@@ -102,6 +99,7 @@ class Connection:
     timeout: float = 30.0
     retries: int = 4
     use_proxy: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     allow_http: bool = False
 
 
@@ -200,6 +198,7 @@ class Client:
         self._token = connection.token
         self._logged_in = False
         self._secrets = {secret for secret in (connection.password, connection.token) if secret}
+        self._secrets |= set(connection.headers.values())
         self._session = requests.Session()
         if connection.validate_certs:
             self._session.mount("https://", _Adapter())  # a context that checks cannot be told not to
@@ -231,7 +230,7 @@ class Client:
         try:
             if self._logged_in:
                 self._logged_in = False
-                self._send_once("POST", LOGOUT, auth=_Bearer(self._token or ""))
+                self._send_once("POST", LOGOUT, self._auth())
         except ApiError:
             pass  # the token ends by itself; a failed logout must not turn done work into a failure
         finally:
@@ -257,9 +256,9 @@ class Client:
         attempts = 1 + (self._connection.retries if retries is None else retries)
         for attempt in range(1, attempts + 1):
             try:
-                if self._token is None:
+                if self._token is None and self._connection.password:
                     self._log_in()
-                return self._send_once(method, path, _Bearer(self._token or ""), body)
+                return self._send_once(method, path, self._auth(), body)
             except ApiError as error:
                 if error.status == 401 and self._logged_in and log_in_again and self._connection.token is None:
                     # Behind a balancer another Webapp may not know the token, and a token may expire (API notes,
@@ -268,13 +267,17 @@ class Client:
                     self._token, self._logged_in = None, False
                     try:
                         self._log_in()
-                        return self._send_once(method, path, _Bearer(self._token or ""), body)
+                        return self._send_once(method, path, self._auth(), body)
                     except ApiError as second:
                         error = second
                 if not error.passing or attempt == attempts:
                     raise error from None
                 self._sleep(min(_LONGEST_PAUSE, error.pause or _FIRST_PAUSE * 2 ** (attempt - 1)))
         raise AssertionError("unreachable")
+
+    def _auth(self) -> Any:
+        """None where a header of the user's own is all that authenticates."""
+        return None if self._token is None else _Bearer(self._token)
 
     def _log_in(self) -> None:
         password = self._connection.password or ""
@@ -303,7 +306,7 @@ class Client:
                 self._base + quote(path),
                 json=body,
                 auth=auth,
-                headers={"Accept": "application/json"},
+                headers={"Accept": "application/json", **self._connection.headers},
                 timeout=self._connection.timeout,
                 verify=self._verify,
                 proxies=dict(self._proxies),

@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the health of a client says, and what is still missing. Pure. Facts from the API notes, section 4.1.
+"""The health of a client: what it says, what is still missing, and the spec and the flow of C(wa_health_info).
+
+Facts from the API notes, section 4.1.
 
 This module is private to the collection.
 """
@@ -12,6 +14,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client
+from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import CONNECTION, Spec, read_connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Failure, Params, Result, Run
+
+HEALTH = "/v1/health"
+SHARDS = "/v1/account/shards"
 
 COREAPP = "coreapp"
 CONNECTED = "connected"
@@ -46,6 +56,11 @@ class Health:
         return any(node.gateway_status == UNREGISTERED for node in self.nodes)
 
 
+def read_node(name: str | None, facts: Mapping[str, Any]) -> Node:
+    """A node of a cluster, from what the client says of it or from the C(nodes) of a result."""
+    return Node(name, str(facts.get("role", "unknown")), str(facts.get("gateway_status", "unknown")))
+
+
 def read_health(body: Any) -> Health | None:
     """The C(health) of an answer, or None where there is none in it."""
     health = body.get("health") if isinstance(body, Mapping) else None
@@ -53,11 +68,7 @@ def read_health(body: Any) -> Health | None:
         return None
     if isinstance(health.get("gateway_status"), str):
         return Health((Node(None, COREAPP, health["gateway_status"]),), clustered=False)
-    nodes = [
-        Node(str(name), str(facts.get("role", "unknown")), str(facts.get("gateway_status", "unknown")))
-        for name, facts in sorted(health.items())
-        if isinstance(facts, Mapping)
-    ]
+    nodes = [read_node(str(name), facts) for name, facts in sorted(health.items()) if isinstance(facts, Mapping)]
     return Health(tuple(nodes), clustered=True) if nodes else None
 
 
@@ -84,3 +95,115 @@ def still_missing(health: Health, expect_connected: int, expect_nodes: Sequence[
         if node.gateway_status not in _SETTLED:
             return str(node)
     return None
+
+
+# --- wa_health_info ----------------------------------------------------------------------------------------------
+
+_PROGRESS_EVERY = 5.0  # seconds between two lines that say the same
+
+
+def health_info_spec() -> Spec:
+    return {
+        **CONNECTION,
+        "wait": {"type": "bool", "default": False},
+        "wait_timeout": {"type": "float", "default": 300.0},
+        "wait_interval": {"type": "float", "default": 2.0},
+        "expect_connected": {"type": "int"},
+        "expect_nodes": {"type": "list", "elements": "str", "default": []},
+    }
+
+
+def health_info(params: Params, run: Run) -> Result:
+    """The module C(wa_health_info)."""
+    connection = read_connection(params)
+    for option in ("wait_timeout", "wait_interval"):
+        if params[option] <= 0:
+            raise InvalidOptions(f"{option}: must be more than 0 seconds")
+    expected = 1 if params["expect_connected"] is None else params["expect_connected"]
+    if expected < 0:
+        raise InvalidOptions("expect_connected: must not be negative")
+    with run.connect(connection, True) as client:
+        if params["wait"]:
+            health = _wait_for_health(client, connection.api_url, params, expected, run)
+            warnings: list[str] = []
+        else:
+            health, warnings = _health_now(client)
+        shards = _shards(client) if health.clustered else None
+    result = _show_health(health, shards, still_missing(health, expected, params["expect_nodes"]) is None)
+    return {**result, **({"warnings": warnings} if warnings else {})}
+
+
+def health_or_none(client: Client) -> Result | None:
+    """What C(wa_health_info) returns, read in a conversation that is open already; None where it cannot be read."""
+    try:
+        health, warnings = _health_now(client)
+        shards = _shards(client) if health.clustered else None
+    except ApiError:
+        return None
+    return {
+        **_show_health(health, shards, still_missing(health, 1) is None),
+        **({"warnings": warnings} if warnings else {}),
+    }
+
+
+def _show_health(health: Health, shards: int | None, healthy: bool) -> Result:
+    return {
+        "changed": False,
+        "nodes": [
+            {"name": node.name, "role": node.role, "gateway_status": node.gateway_status} for node in health.nodes
+        ],
+        "connected_coreapps": health.connected_coreapps,
+        "clustered": health.clustered,
+        "shards": shards,
+        "healthy": healthy,
+    }
+
+
+def _ask_health(client: Client, retries: int | None = None) -> Health:
+    health = read_health(client.get(HEALTH, retries).body)
+    if health is None:
+        raise ApiError(f"GET {HEALTH}: the answer holds no health", passing=True)
+    return health
+
+
+def _health_now(client: Client) -> tuple[Health, list[str]]:
+    try:
+        return _ask_health(client), []
+    except ApiError as error:
+        if not error.codes or not error.passing:
+            raise
+        # The Webapp answers and says that the Coreapp does not: that is a state of health, not a failure to ask.
+        return Health((), clustered=False), [str(error)]
+
+
+def _shards(client: Client) -> int | None:
+    try:
+        return read_shards(client.get(SHARDS, 0).body)
+    except ApiError:
+        return None  # single clients, gateways and old clients do not tell
+
+
+def _wait_for_health(client: Client, address: str, params: Params, expected: int, run: Run) -> Health:
+    """Polls until nothing is missing. Raises Failure at the end of the time, or where waiting cannot help."""
+    start, timeout, last_line, said_at = run.clock(), params["wait_timeout"], "", 0.0
+    while True:
+        health = Health((), clustered=False)
+        try:
+            health = _ask_health(client, retries=0)
+            missing = still_missing(health, expected, params["expect_nodes"])
+        except ApiError as error:
+            if not error.passing:
+                raise
+            missing = str(error)
+        if missing is None:
+            return health
+        waited = run.clock() - start
+        if health.unregistered and health.connected_coreapps < expected:
+            message = f"{address}: no phone number is registered ({missing}); waiting does not change that"
+            raise Failure(message, _show_health(health, None, False))
+        if waited + params["wait_interval"] > timeout:
+            raise Failure(f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False))
+        if missing != last_line or waited - said_at >= _PROGRESS_EVERY:
+            run.progress(f"{address}: waiting for health, {waited:.0f} s of {timeout:g} s: {missing}")
+            last_line, said_at = missing, waited
+        run.sleep(params["wait_interval"])

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,15 +30,16 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import (
     Key,
     Kind,
 )
+from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import CHANGED, mask
 
-Path = tuple[str, ...]
+SettingPath = tuple[str, ...]
 Version = tuple[int, ...]
 Settings = dict[str, Any]
 
 NOT_REPORTED = "(not reported by the client)"
 
-_PATHS: Mapping[Path, Key] = {tuple(name.split(".")): key for name, key in KEYS.items()}
+_PATHS: Mapping[SettingPath, Key] = {tuple(name.split(".")): key for name, key in KEYS.items()}
 _GROUPS = frozenset(path[:depth] for path in _PATHS for depth in range(1, len(path)))
 _WHITESPACE = re.compile(r"\s")
 _VERSION = re.compile(r"^v?(\d+(?:\.\d+){1,3})$")
@@ -51,18 +52,14 @@ class _Missing:
 MISSING = _Missing()
 
 
-class InvalidSettings(ValueError):
-    """The declared settings cannot be meant; the message names the key and what to do."""
-
-
 @dataclass(frozen=True)
-class Wish:
+class Declaration:
     """The declared settings as leaves: canonical where the catalogue knows the key, as given where it does not."""
 
-    known: Mapping[Path, Any] = field(default_factory=dict)
-    extra: Mapping[Path, Any] = field(default_factory=dict)
+    known: Mapping[SettingPath, Any] = field(default_factory=dict)
+    extra: Mapping[SettingPath, Any] = field(default_factory=dict)
 
-    def leaves(self) -> dict[Path, Any]:
+    def leaves(self) -> dict[SettingPath, Any]:
         return {**self.known, **self.extra}
 
 
@@ -74,7 +71,7 @@ class Plan:
     delete: bool  # whether DELETE is to be sent
     before: Settings  # canonical, not masked
     after: Settings  # canonical, not masked: what a GET is expected to report
-    sent: Mapping[Path, Any]  # canonical value of every leaf that is to change
+    sent: Mapping[SettingPath, Any]  # canonical value of every leaf that is to change
     changed: tuple[str, ...]
     restart: tuple[str, ...]
     unverified: tuple[str, ...]  # sent, although the client does not report them
@@ -85,7 +82,7 @@ class Plan:
         return self.delete or bool(self.patch)
 
 
-def dotted(path: Path) -> str:
+def dotted(path: SettingPath) -> str:
     return ".".join(path)
 
 
@@ -105,7 +102,7 @@ def show_version(version: Version | None) -> str | None:
     return None if version is None else ".".join(str(part) for part in version)
 
 
-def flatten(settings: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Path, Any]]:
+def flatten(settings: Mapping[str, Any], above: SettingPath = ()) -> Iterator[tuple[SettingPath, Any]]:
     """The leaves of a nested object; an empty object is a leaf itself."""
     for name, value in settings.items():
         path = (*above, str(name))
@@ -115,7 +112,7 @@ def flatten(settings: Mapping[str, Any], above: Path = ()) -> Iterator[tuple[Pat
             yield path, value
 
 
-def lookup(settings: Mapping[str, Any], path: Path) -> Any:
+def lookup(settings: Mapping[str, Any], path: SettingPath) -> Any:
     """The value at a path, or MISSING."""
     value: Any = settings
     for name in path:
@@ -125,12 +122,12 @@ def lookup(settings: Mapping[str, Any], path: Path) -> Any:
     return value
 
 
-def reports(settings: Mapping[str, Any], path: Path) -> bool:
+def reports(settings: Mapping[str, Any], path: SettingPath) -> bool:
     """Whether a settings object has a value at a path."""
     return not isinstance(lookup(settings, path), _Missing)
 
 
-def place(settings: Settings, path: Path, value: Any) -> None:
+def place(settings: Settings, path: SettingPath, value: Any) -> None:
     """Sets the value at a path, making or replacing what stands in the way."""
     for name in path[:-1]:
         below = settings.get(name)
@@ -191,22 +188,22 @@ def _loose(value: Any) -> Any:
 
 
 def _check(name: str, key: Key, value: Any) -> Any:
-    """A declared value in canonical form, or InvalidSettings."""
+    """A declared value in canonical form, or InvalidOptions."""
     if key.kind is Kind.BOOLEAN:
         if isinstance(value, bool):
             return bool(value)
-        raise InvalidSettings(f"{name}: expected true or false")
+        raise InvalidOptions(f"{name}: expected true or false")
     if key.kind in (Kind.COUNT, Kind.MILLISECONDS):
         number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
         if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
-            raise InvalidSettings(f"{name}: expected a positive whole number, got {value!r}")
+            raise InvalidOptions(f"{name}: expected a positive whole number, got {value!r}")
         value = int(number)
     elif key.kind is Kind.TEXT_SET:
         if not isinstance(value, (list, tuple)):
-            raise InvalidSettings(f"{name}: expected a list, got {value!r}")
+            raise InvalidOptions(f"{name}: expected a list, got {value!r}")
         value = sorted({str(member) for member in value})
     elif not isinstance(value, str):
-        raise InvalidSettings(f"{name}: expected text")
+        raise InvalidOptions(f"{name}: expected text")
     else:
         value = str(value)
     if key.kind is Kind.URL:
@@ -215,7 +212,7 @@ def _check(name: str, key: Key, value: Any) -> Any:
         strange = [member for member in (value if isinstance(value, list) else [value]) if member not in key.choices]
         if strange:
             allowed = ", ".join(str(choice) for choice in key.choices)
-            raise InvalidSettings(f"{name}: {', '.join(str(one) for one in strange)} is not one of {allowed}")
+            raise InvalidOptions(f"{name}: {', '.join(str(one) for one in strange)} is not one of {allowed}")
     return value
 
 
@@ -224,7 +221,7 @@ def _check_webhook(name: str, url: str) -> None:
     if not url:
         return
     if url.partition("://")[0].lower() != "https":
-        raise InvalidSettings(
+        raise InvalidOptions(
             f"{name}: must begin with https:// (the client delivers callbacks over HTTPS only), or be empty"
         )
     try:
@@ -233,39 +230,39 @@ def _check_webhook(name: str, url: str) -> None:
     except ValueError:
         usable = False
     if not usable:
-        raise InvalidSettings(f"{name}: is not a usable https:// address")
+        raise InvalidOptions(f"{name}: is not a usable https:// address")
 
 
 # --- the declaration ---------------------------------------------------------------------------------------------
 
 
-def read_wish(settings: Mapping[str, Any] | None, extra_settings: Mapping[str, Any] | None) -> Wish:
+def read_declaration(settings: Mapping[str, Any] | None, extra_settings: Mapping[str, Any] | None) -> Declaration:
     """The declared settings, checked. A C(None) inside C(settings) counts as not named.
 
-    Raises InvalidSettings; nothing has been sent by then.
+    Raises InvalidOptions; nothing has been sent by then.
     """
-    known: dict[Path, Any] = {}
+    known: dict[SettingPath, Any] = {}
     for path, value in flatten(settings or {}):
         if value is None or (path in _GROUPS and value == {}):
             continue
         key = _PATHS.get(path)
         if key is None:
             _refuse_read_only(path)
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"{dotted(path)}: unknown setting; keys that this collection does not know go into extra_settings"
             )
         known[path] = _check(dotted(path), key, value)
-    extra: dict[Path, Any] = {}
+    extra: dict[SettingPath, Any] = {}
     for path, value in flatten(extra_settings or {}):
         if path in _GROUPS and value == {}:
             continue
         _refuse_read_only(path)
         if path in _PATHS or path in _GROUPS or any(path[:depth] in _PATHS for depth in range(1, len(path))):
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"{dotted(path)}: is a documented setting; declare it in settings, not in extra_settings"
             )
         extra[path] = _plain(dotted(path), value)
-    return Wish(known, extra)
+    return Declaration(known, extra)
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -279,26 +276,26 @@ def _plain(name: str, value: Any) -> Any:
         return {str(member): _plain(f"{name}.{member}", below) for member, below in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(name, member) for member in value]
-    raise InvalidSettings(f"{name}: a {type(value).__name__} cannot be written as JSON; put it in quotes")
+    raise InvalidOptions(f"{name}: a {type(value).__name__} cannot be written as JSON; put it in quotes")
 
 
-def _refuse_read_only(path: Path) -> None:
+def _refuse_read_only(path: SettingPath) -> None:
     if path[0] in READ_ONLY:
-        raise InvalidSettings(f"{dotted(path)}: is read-only and cannot be declared")
+        raise InvalidOptions(f"{dotted(path)}: is read-only and cannot be declared")
 
 
-def is_restart_bound(path: Path, restart_bound: Sequence[str]) -> bool:
+def is_restart_bound(path: SettingPath, restart_bound: Sequence[str]) -> bool:
     """Whether a dotted name of the list names this setting or the group it is in."""
     return any(dotted(path[:depth]) in restart_bound for depth in range(1, len(path) + 1))
 
 
-def _gate(wish: Wish, current: Mapping[str, Any], version: Version | None) -> list[str]:
+def _gate(declaration: Declaration, current: Mapping[str, Any], version: Version | None) -> list[str]:
     """Refuses what the client's version cannot take; returns warnings. An unknown version never blocks."""
     warnings = []
-    for path, value in wish.known.items():
+    for path, value in declaration.known.items():
         key, name = _PATHS[path], dotted(path)
         if version is not None and key.since is not None and version < key.since:
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"{name}: needs client version {show_version(key.since)} or newer, "
                 f"this client is {show_version(version)}"
             )
@@ -309,7 +306,7 @@ def _gate(wish: Wish, current: Mapping[str, Any], version: Version | None) -> li
             and value == key.fixed_value
             and not _same(key, lookup(current, path), value)
         ):
-            raise InvalidSettings(
+            raise InvalidOptions(
                 f"{name}: cannot be set to {str(value).lower()} from client version {show_version(key.fixed_since)} "
                 f"on, this client is {show_version(version)}"
             )
@@ -323,27 +320,36 @@ def _gate(wish: Wish, current: Mapping[str, Any], version: Version | None) -> li
 # --- the plan ----------------------------------------------------------------------------------------------------
 
 
+def nothing_sent(_name: str, _value: Any) -> bool:
+    """The answer of a caller that remembers nothing."""
+    return False
+
+
 def plan(
     current: Mapping[str, Any],
-    wish: Wish,
+    declaration: Declaration,
     state: str = "present",
     unreported: str = "send",
     *,
     restart_bound: Sequence[str] = RESTART_BOUND,
     version: Version | None = None,
+    already_sent: Callable[[str, Any], bool] = nothing_sent,
 ) -> Plan:
     """What brings C(current), a settings object as GET reports it, to the declaration.
 
-    Raises InvalidSettings where the client's version cannot take a declared value.
+    already_sent: by dotted name and canonical value, whether the caller knows that the client has accepted this value
+    of a restart-bound setting that it does not report; it is then neither a change nor sent again.
+
+    Raises InvalidOptions where the client's version cannot take a declared value.
     """
     if state == "absent":
         return _plan_reset(current, restart_bound)
-    warnings = _gate(wish, current, version)
-    wanted = wish.leaves()
+    warnings = _gate(declaration, current, version)
+    wanted = declaration.leaves()
     if state == "replaced":
         wanted = {**_defaults_to_restore(current, version), **wanted}
-    sent: dict[Path, Any] = {}
-    unverified: list[Path] = []
+    sent: dict[SettingPath, Any] = {}
+    unverified: list[SettingPath] = []
     for path, value in wanted.items():
         reported, key = lookup(current, path), _PATHS.get(path)
         if reports(current, path):
@@ -351,6 +357,8 @@ def plan(
                 sent[path] = value
         elif unreported == "skip":
             warnings.append(f"{dotted(path)} is not reported by the client and was skipped (unreported: skip)")
+        elif is_restart_bound(path, restart_bound) and already_sent(dotted(path), value):
+            continue
         elif _may_differ(key, value):
             sent[path] = value
             unverified.append(path)
@@ -382,11 +390,13 @@ def _may_differ(key: Key | None, value: Any) -> bool:
     return key.certainty is Certainty.UNKNOWN or bool(value != key.default)
 
 
-def build_patch(current: Mapping[str, Any], sent: Mapping[Path, Any], delays_as_strings: bool = True) -> Settings:
+def build_patch(
+    current: Mapping[str, Any], sent: Mapping[SettingPath, Any], delays_as_strings: bool = True
+) -> Settings:
     """The body of the PATCH: every top-level key that changes, complete.
 
     Whether the server merges nested objects or replaces them is not documented (API notes, 2.2); the current value
-    with the wish laid over it is right either way.
+    with the declaration laid over it is right either way.
     """
     body: Settings = {}
     for path in sent:
@@ -398,7 +408,7 @@ def build_patch(current: Mapping[str, Any], sent: Mapping[Path, Any], delays_as_
     return body
 
 
-def _defaults_to_restore(current: Mapping[str, Any], version: Version | None) -> dict[Path, Any]:
+def _defaults_to_restore(current: Mapping[str, Any], version: Version | None) -> dict[SettingPath, Any]:
     """What C(replaced) puts back: reported, not deprecated, with a certain default."""
     return {
         path: copy.deepcopy(key.default)
@@ -410,7 +420,7 @@ def _defaults_to_restore(current: Mapping[str, Any], version: Version | None) ->
     }
 
 
-def non_default(current: Mapping[str, Any]) -> dict[Path, Any]:
+def non_default(current: Mapping[str, Any]) -> dict[SettingPath, Any]:
     """The reported leaves that differ from a certain default, canonical."""
     return {
         path: canonical(key, lookup(current, path))
@@ -443,13 +453,13 @@ def _plan_reset(current: Mapping[str, Any], restart_bound: Sequence[str]) -> Pla
     )
 
 
-def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Path]:
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[SettingPath]:
     """The leaves in which two canonical settings objects differ."""
     old, new = dict(flatten(before)), dict(flatten(after))
     return [path for path in {**old, **new} if old.get(path, MISSING) != new.get(path, MISSING)]
 
 
-def not_taken_over(sent: Mapping[Path, Any], reported: Mapping[str, Any]) -> list[Path]:
+def not_taken_over(sent: Mapping[SettingPath, Any], reported: Mapping[str, Any]) -> list[SettingPath]:
     """The leaves that were sent and that a fresh GET reports with another value."""
     return [
         path
@@ -465,7 +475,7 @@ def _names(paths: Any) -> tuple[str, ...]:
 # --- what people see ---------------------------------------------------------------------------------------------
 
 
-def show_diff(before: Settings, after: Settings, unverified: Mapping[Path, Any]) -> dict[str, Settings]:
+def show_diff(before: Settings, after: Settings, unverified: Mapping[SettingPath, Any]) -> dict[str, Settings]:
     """Before and after for C(--diff): masked, with a sign where only the masked part of a value changed.
 
     Settings that are sent without being reported are shown as well: leaving them out would hide a change.

@@ -329,13 +329,15 @@ client_version:
   sample: 2.57.2
 """
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings as flow
 from ansible_collections.wabiz.onprem.plugins.module_utils._module import run_module
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_spec,
+)
 
 
 def main() -> None:
-    run_module(application_settings(), flow)
+    run_module(application_settings_spec(), application_settings)
 
 
 if __name__ == "__main__":

@@ -64,13 +64,15 @@ non_default_settings:
     webhooks.max_concurrent_requests: 12
 """
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import application_settings_info
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import application_settings_info as flow
 from ansible_collections.wabiz.onprem.plugins.module_utils._module import run_module
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings_info,
+    application_settings_info_spec,
+)
 
 
 def main() -> None:
-    run_module(application_settings_info(), flow)
+    run_module(application_settings_info_spec(), application_settings_info)
 
 
 if __name__ == "__main__":

@@ -110,13 +110,12 @@ healthy:
   sample: true
 """
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import health_info
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import health_info as flow
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import health_info, health_info_spec
 from ansible_collections.wabiz.onprem.plugins.module_utils._module import run_module
 
 
 def main() -> None:
-    run_module(health_info(), flow)
+    run_module(health_info_spec(), health_info)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ except ImportError:  # before ansible-core 2.19, which trusts every text
 
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, prepare_tls_context
-from ansible_collections.wabiz.onprem.plugins.module_utils._flows import Flow, Run, complete, refused_values
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete, refused_values
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._pretended_client import API_URL, PretendedClient
 
 display = Display()

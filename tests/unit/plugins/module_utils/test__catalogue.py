@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.wabiz.onprem.plugins.module_utils import _argspec
+from ansible_collections.wabiz.onprem.plugins.module_utils import _settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import (
     KEYS,
     READ_ONLY,
@@ -27,7 +27,7 @@ from ansible_collections.wabiz.onprem.plugins.modules import wa_application_sett
 from wabiz_emulator import settings as emulated
 
 DOCUMENTATION = yaml.safe_load(wa_application_settings.DOCUMENTATION)
-SPEC = _argspec.application_settings()
+SPEC = _settings.application_settings_spec()
 # The emulator has a default for every key, also for those of which the sources disagree.
 EMULATED_KINDS = {
     "boolean": Kind.BOOLEAN,
@@ -60,7 +60,7 @@ DOCUMENTED = {
     for name, entry, text in options(DOCUMENTATION["options"]["settings"]["suboptions"], "suboptions")
 }
 # With the webhook group, which the module's own spec leaves to read_settings.
-SPECIFIED = {name: entry for name, entry, _text in options(_argspec._options_of_settings(), "options")}
+SPECIFIED = {name: entry for name, entry, _text in options(_settings._options_of_settings(), "options")}
 
 
 def test_every_key_is_documented_and_specified_and_nothing_else_is() -> None:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
-    HEALTH,
     LOGIN,
-    SETTINGS,
     Answer,
     ApiError,
     Client,
     Connection,
 )
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import HEALTH
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import SETTINGS
 
 if TYPE_CHECKING:
     from .conftest import Emulated, Pki, Scripted
@@ -81,6 +81,27 @@ def test_with_a_token_there_is_no_login_and_no_logout(emulated: Emulated) -> Non
         client.get(SETTINGS)
     assert emulated.verbs == ["GET"]
     assert not emulated.client.store.read().revoked
+
+
+def test_headers_go_with_every_request(scripted: Scripted) -> None:
+    scripted.answer(200, '{"users": [{"token": "canary"}]}')
+    scripted.answer()
+    headers = {"X-Gateway-Key": "canary-key", "accept": "text/plain"}
+    with Client(replace(scripted.connection, token=None, password="canary", headers=headers)) as client:
+        client.get(SETTINGS)
+        client.patch(SETTINGS, {})
+    assert [request.method for request in scripted.requests] == ["POST", "GET", "PATCH", "POST"]
+    assert [request.headers.get_list("X-Gateway-Key") for request in scripted.requests] == [["canary-key"]] * 4
+    assert [request.headers.get_list("Accept") for request in scripted.requests] == [["text/plain"]] * 4
+
+
+@pytest.mark.parametrize("headers", [{"X-Gateway-Key": "canary-key"}, {"Authorization": "Apikey canary"}])
+def test_with_headers_alone_nothing_else_authenticates(scripted: Scripted, headers: dict[str, str]) -> None:
+    scripted.answer(401, "canary-key")
+    error = failing_get(replace(scripted.connection, token=None, headers=headers))
+    assert error.status == 401
+    assert [request.method for request in scripted.requests] == ["GET"]
+    assert scripted.requests[0].headers.get("Authorization") == headers.get("Authorization")
 
 
 def test_nothing_is_asked_without_need(emulated: Emulated) -> None:

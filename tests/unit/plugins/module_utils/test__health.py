@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from running_flows import run
 
-from ansible_collections.wabiz.onprem.plugins.module_utils import _health
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import Health, Node
+from ansible_collections.wabiz.onprem.plugins.module_utils import _health, _run
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import Health, Node, health_info, health_info_spec
+
+if TYPE_CHECKING:
+    from .conftest import Emulated, Scripted
 
 
 def cluster(**states: str) -> dict[str, Any]:
@@ -101,3 +106,131 @@ def test_what_is_missing(body: Any, expected: int, nodes: list[str], missing: st
     said = _health.still_missing(health, expected, nodes)
     assert (said is None) == (missing is None)
     assert (said or "").startswith(missing or "")
+
+
+class Clock:
+    """Time that passes only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def health(
+    server: Emulated | Scripted, clock: Clock | None = None, lines: list[str] | None = None, **params: Any
+) -> dict[str, Any]:
+    clock = clock or Clock()
+    task = _run.Run(progress=None if lines is None else lines.append, clock=clock, sleep=clock.sleep)
+    return run(health_info, health_info_spec(), server, task, **params)
+
+
+# --- wa_health_info ----------------------------------------------------------------------------------------------
+
+
+def test_health_of_a_single_client(emulated: Emulated) -> None:
+    assert health(emulated) == {
+        "changed": False,
+        "nodes": [{"name": None, "role": "coreapp", "gateway_status": "connected"}],
+        "connected_coreapps": 1,
+        "clustered": False,
+        "shards": None,
+        "healthy": True,
+    }
+    assert emulated.verbs == ["login", "GET", "logout"]
+
+
+CLUSTER = {
+    "wacore1:a": {"gateway_status": "connected", "role": "coreapp"},
+    "wacore2:b": {"gateway_status": "disconnected", "role": "coreapp"},
+    "master1:c": {"gateway_status": "connected", "role": "primary_master"},
+}
+
+
+@pytest.mark.parametrize(
+    ("shards_answer", "shards"), [((200, '{"account": {"shards": 2}}'), 2), ((404, ""), None), ((200, "null"), None)]
+)
+def test_health_of_a_cluster(scripted: Scripted, shards_answer: tuple[int, str], shards: int | None) -> None:
+    scripted.answer(200, json.dumps({"health": CLUSTER}))
+    scripted.answer(*shards_answer)
+    result = health(scripted, expect_connected=2)
+    assert (result["connected_coreapps"], result["clustered"], result["healthy"]) == (1, True, False)
+    assert [node["name"] for node in result["nodes"]] == ["master1:c", "wacore1:a", "wacore2:b"]
+    assert result["shards"] == shards
+
+
+def test_a_coreapp_that_does_not_answer_is_a_state_and_not_a_failure(emulated: Emulated) -> None:
+    emulated.fault("error", path="/v1/health", details="Please check if wacore is running: wacore:6252", times=None)
+    result = health(emulated)
+    assert (result["nodes"], result["healthy"], result["connected_coreapps"]) == ([], False, 0)
+    assert "wacore:6252" in result["warnings"][0]
+
+
+@pytest.mark.parametrize("fault", [{"action": "status", "status": 500}, {"action": "empty"}, {"action": "html"}])
+def test_no_answer_about_health_is_a_failure(emulated: Emulated, fault: dict[str, Any]) -> None:
+    emulated.fault(**fault, path="/v1/health", times=None)
+    assert health(emulated)["failed"] is True
+
+
+def test_waiting_until_the_client_is_healthy(emulated: Emulated) -> None:
+    clock = Clock()
+    lines: list[str] = []
+    emulated.fault("error", path="/v1/health", details="wacore:6252", times=4)
+    emulated.fault("empty", path="/v1/health")
+    result = health(emulated, clock, lines, wait=True, wait_interval=2, wait_timeout=60)
+    assert result["healthy"] is True
+    assert clock.now == 1010.0
+    # Every new reason at once, the same one again after five seconds.
+    assert [line.partition(": waiting for health, ")[2].partition(": ")[0] for line in lines] == [
+        "0 s of 60 s",
+        "6 s of 60 s",
+        "8 s of 60 s",
+    ]
+    assert emulated.verbs == ["login", *["GET"] * 6, "logout"]
+
+
+@pytest.mark.parametrize(("timeout", "polls"), [(10, 6), (9.9, 5), (1, 1)])
+def test_a_wait_ends_in_time_and_says_what_is_missing(scripted: Scripted, timeout: float, polls: int) -> None:
+    clock = Clock()
+    scripted.answer(200, json.dumps({"health": CLUSTER}))
+    result = health(scripted, clock, wait=True, wait_interval=2, wait_timeout=timeout, expect_connected=2)
+    assert (result["failed"], result["healthy"], result["connected_coreapps"]) == (True, False, 1)
+    assert f"not healthy after {timeout:g} s: 1 of 2 Coreapps connected" in result["msg"]
+    assert "wacore2:b disconnected" in result["msg"]
+    assert len(scripted.requests) == polls
+    assert clock.now - 1000 <= timeout
+
+
+def test_a_wait_for_an_unregistered_client_ends_at_once(emulated: Emulated) -> None:
+    emulated.switch(unregistered=True)
+    clock = Clock()
+    result = health(emulated, clock, wait=True)
+    assert result["failed"] is True
+    assert "no phone number is registered" in result["msg"]
+    assert (clock.now, emulated.verbs) == (1000.0, ["login", "GET", "logout"])
+    assert health(emulated, clock, wait=True, expect_connected=0)["healthy"] is True
+
+
+def test_a_wait_does_not_outlast_what_cannot_pass(emulated: Emulated) -> None:
+    emulated.fault("status", path="/v1/health", status=403, times=None)
+    clock = Clock()
+    result = health(emulated, clock, wait=True)
+    assert (result["failed"], clock.now) == (True, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"wait_timeout": 0}, "wait_timeout: must be more than 0"),
+        ({"wait_interval": -1}, "wait_interval: must be more than 0"),
+        ({"expect_connected": -1}, "expect_connected: must not be negative"),
+    ],
+)
+def test_health_options_that_cannot_be_meant(emulated: Emulated, params: dict[str, Any], message: str) -> None:
+    result = health(emulated, **params)
+    assert result["msg"].startswith(message)
+    assert emulated.verbs == []

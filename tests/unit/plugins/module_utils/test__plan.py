@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _plan
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, Kind
-from ansible_collections.wabiz.onprem.plugins.module_utils._plan import InvalidSettings
+from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 
 Settings = dict[str, Any]
 
@@ -51,7 +51,7 @@ def nested(name: str, value: Any) -> Settings:
 
 
 def planned(current: Settings, wanted: Settings, extra: Settings | None = None, **options: Any) -> _plan.Plan:
-    return _plan.plan(current, _plan.read_wish(wanted, extra), **options)
+    return _plan.plan(current, _plan.read_declaration(wanted, extra), **options)
 
 
 def other_value(name: str) -> Any:
@@ -145,8 +145,8 @@ def test_every_key_can_be_changed_and_is_then_at_rest(name: str) -> None:
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused_by_name_and_without_secrets(name: str, value: Any) -> None:
-    with pytest.raises(InvalidSettings, match=f"^{name}: ") as refusal:
-        _plan.read_wish(nested(name, value), None)
+    with pytest.raises(InvalidOptions, match=f"^{name}: ") as refusal:
+        _plan.read_declaration(nested(name, value), None)
     assert "canary" not in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -162,7 +162,7 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name_and_without_secrets(nam
     ],
 )
 def test_addresses_that_a_webhook_may_have(url: str) -> None:
-    assert _plan.read_wish(nested("webhooks.url", url), None).known == {("webhooks", "url"): url}
+    assert _plan.read_declaration(nested("webhooks.url", url), None).known == {("webhooks", "url"): url}
 
 
 # --- the declaration ---------------------------------------------------------------------------------------------
@@ -186,21 +186,23 @@ def test_addresses_that_a_webhook_may_have(url: str) -> None:
     ],
 )
 def test_declarations_that_are_refused(settings: Settings | None, extra: Settings | None, message: str) -> None:
-    with pytest.raises(InvalidSettings, match=message):
-        _plan.read_wish(settings, extra)
+    with pytest.raises(InvalidOptions, match=message):
+        _plan.read_declaration(settings, extra)
 
 
 @pytest.mark.parametrize("settings", [None, {}, {"webhooks": None}, {"webhooks": {}}, {"webhooks": {"message": {}}}])
 def test_what_is_null_or_empty_is_not_named(settings: Settings | None) -> None:
-    assert _plan.read_wish(settings, None).leaves() == {}
-    assert _plan.read_wish(None, {"webhooks": {}}).leaves() == {}
+    assert _plan.read_declaration(settings, None).leaves() == {}
+    assert _plan.read_declaration(None, {"webhooks": {}}).leaves() == {}
     assert not planned(CURRENT, settings or {}).writes
 
 
 def test_null_inside_a_group_is_not_named_but_null_in_extra_settings_is() -> None:
-    wish = _plan.read_wish({"webhooks": {"url": None, "message": {"sent": False}}}, {"new": {"key": None}})
-    assert wish.known == {("webhooks", "message", "sent"): False}
-    assert wish.extra == {("new", "key"): None}
+    declaration = _plan.read_declaration(
+        {"webhooks": {"url": None, "message": {"sent": False}}}, {"new": {"key": None}}
+    )
+    assert declaration.known == {("webhooks", "message", "sent"): False}
+    assert declaration.extra == {("new", "key"): None}
 
 
 # --- present -----------------------------------------------------------------------------------------------------
@@ -342,7 +344,7 @@ def test_a_key_is_refused_before_the_version_that_brought_it_and_only_then(name:
     before = (*since[:-1], since[-1] - 1)
     found, needed = _plan.show_version(before), _plan.show_version(since)
     with pytest.raises(
-        InvalidSettings, match=f"^{name}: needs client version {needed} or newer, this client is {found}$"
+        InvalidOptions, match=f"^{name}: needs client version {needed} or newer, this client is {found}$"
     ):
         planned({}, wanted, version=before)
     for version in (since, (*since, 1), (99,), None):
@@ -392,7 +394,7 @@ def test_pass_through_cannot_be_switched_on_again(
         return planned({"pass_through": current}, {"pass_through": wanted}, version=version)
 
     if refused:
-        with pytest.raises(InvalidSettings, match=r"^pass_through: cannot be set to true from client version 2\.35 on"):
+        with pytest.raises(InvalidOptions, match=r"^pass_through: cannot be set to true from client version 2\.35 on"):
             make()
     else:
         assert make().changed == (("pass_through",) if current != wanted else ())

@@ -22,9 +22,9 @@ from ansible_collections.wabiz.onprem.plugins.module_utils import _plan, _secret
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, MEDIA_KINDS, Certainty, Key, Kind
 
 Settings = dict[str, Any]
-Path = tuple[str, ...]
+SettingPath = tuple[str, ...]
 
-PATHS: Mapping[Path, Key] = {tuple(name.split(".")): key for name, key in KEYS.items()}
+PATHS: Mapping[SettingPath, Key] = {tuple(name.split(".")): key for name, key in KEYS.items()}
 NEWEST = (2, 57, 2)
 
 
@@ -76,20 +76,20 @@ def merged(base: Any, changes: Any) -> Any:
     return {**base, **{name: merged(base.get(name), value) for name, value in changes.items()}}
 
 
-def put(settings: Settings, path: Path, value: Any) -> None:
+def put(settings: Settings, path: SettingPath, value: Any) -> None:
     for name in path[:-1]:
         settings = settings.setdefault(name, {})
     settings[path[-1]] = value
 
 
-def leaves(settings: Mapping[str, Any], above: Path = ()) -> dict[Path, Any]:
-    found: dict[Path, Any] = {}
+def leaves(settings: Mapping[str, Any], above: SettingPath = ()) -> dict[SettingPath, Any]:
+    found: dict[SettingPath, Any] = {}
     for name, value in settings.items():
         found.update(leaves(value, (*above, name)) if isinstance(value, dict) and value else {(*above, name): value})
     return found
 
 
-def means(path: Path, value: Any) -> Any:
+def means(path: SettingPath, value: Any) -> Any:
     """What a value says, whatever its form."""
     key = PATHS.get(path)
     if key is not None and key.kind in (Kind.COUNT, Kind.MILLISECONDS):
@@ -99,7 +99,7 @@ def means(path: Path, value: Any) -> Any:
     return value
 
 
-def meaning(settings: Mapping[str, Any]) -> dict[Path, Any]:
+def meaning(settings: Mapping[str, Any]) -> dict[SettingPath, Any]:
     return {path: means(path, value) for path, value in leaves(settings).items()}
 
 
@@ -177,8 +177,10 @@ def declared(draw: st.DrawFn) -> Settings:
     return settings
 
 
-wishes = st.builds(
-    _plan.read_wish, declared(), st.builds(lambda top, members: {**top, **members}, unknown_settings, unknown_members)
+declarations = st.builds(
+    _plan.read_declaration,
+    declared(),
+    st.builds(lambda top, members: {**top, **members}, unknown_settings, unknown_members),
 )
 
 
@@ -189,21 +191,23 @@ def carry_out(plan: _plan.Plan, server: Server) -> None:
         server.patch(plan.patch)
 
 
-def named(path: Path, wish: _plan.Wish) -> bool:
-    return any(path[: len(leaf)] == leaf for leaf in wish.leaves())
+def named(path: SettingPath, declaration: _plan.Declaration) -> bool:
+    return any(path[: len(leaf)] == leaf for leaf in declaration.leaves())
 
 
 # --- what holds --------------------------------------------------------------------------------------------------
 
 
-@given(servers(), wishes)
-def test_present_yields_the_wish_and_changes_nothing_else(server: Server, wish: _plan.Wish) -> None:
+@given(servers(), declarations)
+def test_present_yields_the_declaration_and_changes_nothing_else(
+    server: Server, declaration: _plan.Declaration
+) -> None:
     before, reported = copy.deepcopy(server.stored), server.get()
-    plan = _plan.plan(reported, wish)
+    plan = _plan.plan(reported, declaration)
     event(f"writes: {plan.writes}, {server.nested}")
     carry_out(plan, server)
     after = meaning(server.stored)
-    for path, value in wish.leaves().items():
+    for path, value in declaration.leaves().items():
         if path in plan.sent:
             assert after[path] == means(path, value)
         elif not _plan.reports(reported, path):
@@ -220,21 +224,21 @@ def test_present_yields_the_wish_and_changes_nothing_else(server: Server, wish: 
     for path, value in old.items():
         if path not in plan.sent and path[0] not in blind and (value != {} or path in after):
             assert after[path] == value
-    assert all(path in old or named(path, wish) for path in after)
+    assert all(path in old or named(path, declaration) for path in after)
 
 
-@given(servers(), wishes, st.sampled_from(["present", "replaced", "absent"]), st.sampled_from(["send", "skip"]))
+@given(servers(), declarations, st.sampled_from(["present", "replaced", "absent"]), st.sampled_from(["send", "skip"]))
 def test_planning_again_yields_nothing_and_the_prediction_was_right(
-    server: Server, wish: _plan.Wish, state: str, unreported: str
+    server: Server, declaration: _plan.Declaration, state: str, unreported: str
 ) -> None:
     reported = server.get()
-    plan = _plan.plan(reported, wish, state, unreported)
+    plan = _plan.plan(reported, declaration, state, unreported)
     assert plan.before == _plan.canonical_settings(reported)
     assert plan.writes == bool(plan.changed)
     assert set(plan.restart) == {name for name in plan.changed if name in KEYS and KEYS[name].restart_bound}
     carry_out(plan, server)
-    again = _plan.plan(server.get(), wish, state, unreported)
-    hidden = [path for path in wish.leaves() if path[0] in server.unreported]
+    again = _plan.plan(server.get(), declaration, state, unreported)
+    hidden = [path for path in declaration.leaves() if path[0] in server.unreported]
     assert all(path in hidden for path in again.sent), "only what is never reported is sent again"
     assert not (unreported == "skip" and again.writes)
     assert _plan.not_taken_over(plan.sent, server.get()) == []
@@ -247,29 +251,34 @@ def test_planning_again_yields_nothing_and_the_prediction_was_right(
         assert after == truth
 
 
-@given(servers(), wishes)
-def test_replaced_ends_at_the_wish_or_the_certain_default(server: Server, wish: _plan.Wish) -> None:
+@given(servers(), declarations)
+def test_replaced_ends_at_the_declaration_or_the_certain_default(
+    server: Server, declaration: _plan.Declaration
+) -> None:
     before, reported = server.get(), _plan.canonical_settings(server.get())
-    carry_out(_plan.plan(before, wish, "replaced", version=NEWEST if not wants_pass_through(wish) else None), server)
+    carry_out(
+        _plan.plan(before, declaration, "replaced", version=NEWEST if not wants_pass_through(declaration) else None),
+        server,
+    )
     after = _plan.canonical_settings(server.get())
     for path, key in PATHS.items():
-        if path in wish.known or not _plan.reports(reported, path):
+        if path in declaration.known or not _plan.reports(reported, path):
             continue
         restored = key.certainty is Certainty.CERTAIN and key.deprecated is None
         assert _plan.lookup(after, path) == (key.default if restored else _plan.lookup(reported, path))
     for path, value in leaves(reported).items():
-        if path not in PATHS and not named(path, wish) and value != {}:
+        if path not in PATHS and not named(path, declaration) and value != {}:
             assert _plan.lookup(after, path) == value
 
 
-def wants_pass_through(wish: _plan.Wish) -> bool:
-    return wish.known.get(("pass_through",)) is True
+def wants_pass_through(declaration: _plan.Declaration) -> bool:
+    return declaration.known.get(("pass_through",)) is True
 
 
 @given(servers())
 def test_absent_ends_at_the_defaults(server: Server) -> None:
     reported = server.get()
-    plan = _plan.plan(reported, _plan.Wish(), "absent")
+    plan = _plan.plan(reported, _plan.Declaration(), "absent")
     assert plan.patch == {}
     differing = [
         path
@@ -288,16 +297,18 @@ def test_absent_ends_at_the_defaults(server: Server) -> None:
             assert means(path, _plan.lookup(plan.after, path)) == means(path, key.default)
 
 
-@given(servers(), wishes, st.sampled_from(["present", "replaced"]))
-def test_a_patch_holds_the_changed_keys_complete_and_nothing_else(server: Server, wish: _plan.Wish, state: str) -> None:
+@given(servers(), declarations, st.sampled_from(["present", "replaced"]))
+def test_a_patch_holds_the_changed_keys_complete_and_nothing_else(
+    server: Server, declaration: _plan.Declaration, state: str
+) -> None:
     reported = server.get()
-    plan = _plan.plan(reported, wish, state)
+    plan = _plan.plan(reported, declaration, state)
     assert set(plan.patch) == {path[0] for path in plan.sent}
     body = leaves(plan.patch)
     for path, value in leaves(reported).items():
         if path[0] in plan.patch and path not in plan.sent and value != {}:
             assert body[path] == value
-    assert set(plan.sent) <= set(wish.leaves()) | {path for path in PATHS if _plan.reports(reported, path)}
+    assert set(plan.sent) <= set(declaration.leaves()) | {path for path in PATHS if _plan.reports(reported, path)}
 
 
 # --- secrets -----------------------------------------------------------------------------------------------------
@@ -361,11 +372,13 @@ def test_a_diff_shows_that_a_secret_changed_but_not_the_secret(
 ) -> None:
     current = {"webhooks": {"url": old[1]}, "x_token": old[0], "list": [old[1]]}
     try:
-        wish = _plan.read_wish({"webhooks": {"url": new[1]}}, {"x_token": new[0], "list": [new[1]], "new": new[1]})
-    except _plan.InvalidSettings as refusal:
+        declaration = _plan.read_declaration(
+            {"webhooks": {"url": new[1]}}, {"x_token": new[0], "list": [new[1]], "new": new[1]}
+        )
+    except _plan.InvalidOptions as refusal:
         assert not shows(new[0], str(refusal))
         assume(False)
-    plan = _plan.plan(current, wish, state)
+    plan = _plan.plan(current, declaration, state)
     unverified = {tuple(name.split(".")): plan.sent[tuple(name.split("."))] for name in plan.unverified}
     diff = _plan.show_diff(plan.before, plan.after, unverified)
     assert not shows(new[0], repr(diff))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wabiz.onprem.plugins.module_utils import _argspec, _flows
+from ansible_collections.wabiz.onprem.plugins.module_utils import _settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _direct
 
 
@@ -41,8 +41,8 @@ def test_the_rehearsal_plays_to_its_end_and_reaches_nobody(
         return results[-1]
 
     monkeypatch.setattr(_direct, "run_here", recorded)
-    _direct.DirectFlow(_argspec.application_settings(), _flows.application_settings)
-    _direct.DirectFlow(_argspec.application_settings_info(), _flows.application_settings_info)
+    _direct.DirectFlow(_settings.application_settings_spec(), _settings.application_settings)
+    _direct.DirectFlow(_settings.application_settings_info_spec(), _settings.application_settings_info)
     changing, reading = results
     assert changing["changed_settings"] == ["log_level"]
     assert reading["settings"]["log_level"] == "error"
@@ -54,4 +54,4 @@ def test_a_rehearsal_that_fails_is_no_failure(monkeypatch: pytest.MonkeyPatch) -
         raise AttributeError("_new_conn")
 
     monkeypatch.setattr(_direct, "PretendedClient", breaking)
-    _direct.DirectFlow(_argspec.application_settings(), _flows.application_settings)
+    _direct.DirectFlow(_settings.application_settings_spec(), _settings.application_settings)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The argument specs of the modules, and what the options of a connection mean together.
+"""The options of a connection, which every module shares: their argument spec, and what they mean together.
 
 This module is private to the collection.
 """
@@ -10,19 +10,23 @@ This module is private to the collection.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import env_fallback
-from ansible.module_utils.errors import AnsibleFallbackNotFound, UnsupportedError
+from ansible.module_utils.errors import AnsibleFallbackNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, RESTART_BOUND, Key, Kind
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address, is_token
+from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 
 Spec = dict[str, Any]
 
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
+# These say where a request goes and where it ends, which is not for the user to choose.
+_RESERVED_HEADERS = frozenset({"host", "connection", "transfer-encoding"})
 _LONGEST_TIMEOUT = 86_400  # seconds; sockets refuse much longer ones in words that do not help
 
 
@@ -34,7 +38,7 @@ def _environment(name: str) -> Any:
     return value
 
 
-API: Spec = {
+CONNECTION: Spec = {
     "api_url": {"type": "str", "required": True, "fallback": (_environment, ["WABIZ_API_URL"])},
     "username": {"type": "str", "default": "admin", "fallback": (_environment, ["WABIZ_USERNAME"])},
     # No fallback here: an explicit token must win over a password from the environment and the other way round,
@@ -46,84 +50,27 @@ API: Spec = {
     "timeout": {"type": "float", "default": 30.0},
     "retries": {"type": "int", "default": 4},
     "use_proxy": {"type": "bool", "default": True},
+    "headers": {"type": "dict", "no_log": True},
     "allow_http": {"type": "bool", "default": False},
 }
 
 
-class InvalidOptions(ValueError):
-    """The options do not fit together; the message names the option and what to do."""
-
-
-def _option(key: Key) -> Spec:
-    if key.kind is Kind.BOOLEAN:
-        return {"type": "bool"}
-    if key.kind is Kind.TEXT_SET:
-        return {"type": "list", "elements": "str", "choices": list(key.choices)}
-    option: Spec = {"type": "int" if key.kind in (Kind.COUNT, Kind.MILLISECONDS) else "str"}
-    if key.choices:
-        option["choices"] = list(key.choices)
-    if key.secret:
-        option["no_log"] = True
-    return option
-
-
-def _options_of_settings() -> Spec:
-    """The catalogue as nested suboptions."""
-    options: Spec = {}
-    for name, key in KEYS.items():
-        *groups, leaf = name.split(".")
-        level = options
-        for group in groups:
-            level = level.setdefault(group, {"type": "dict", "options": {}})["options"]
-        level[leaf] = _option(key)
-    return options
-
-
-SETTINGS = _options_of_settings()
-# ansible-test takes no argument that is called "message", at whatever depth. The group that has one is a plain dict in
-# the module's spec, wholly secret so that the address in it stays out of the system log, and read_settings checks it.
-_WEBHOOKS = ArgumentSpecValidator(SETTINGS.pop("webhooks")["options"])
-SETTINGS["webhooks"] = {"type": "dict", "no_log": True}
-
-
-def application_settings() -> Spec:
-    return {
-        **API,
-        "settings": {"type": "dict", "options": SETTINGS},
-        "extra_settings": {"type": "dict"},
-        "state": {"type": "str", "default": "present", "choices": ["present", "replaced", "absent"]},
-        "unreported": {"type": "str", "default": "send", "choices": ["send", "skip"]},
-        "restart_bound": {"type": "list", "elements": "str", "default": list(RESTART_BOUND)},
-        "client_version": {"type": "str"},
-    }
-
-
-def application_settings_info() -> Spec:
-    return dict(API)
-
-
-def health_info() -> Spec:
-    return {
-        **API,
-        "wait": {"type": "bool", "default": False},
-        "wait_timeout": {"type": "float", "default": 300.0},
-        "wait_interval": {"type": "float", "default": 2.0},
-        "expect_connected": {"type": "int"},
-        "expect_nodes": {"type": "list", "elements": "str", "default": []},
-    }
-
-
-def read_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The option C(settings), C(webhooks) validated as Ansible validates the others. Raises InvalidOptions."""
-    webhooks = (settings or {}).get("webhooks")
-    if settings is None or webhooks is None:
-        return settings
-    validated = _WEBHOOKS.validate(dict(webhooks))
-    if validated.error_messages:
-        error = validated.errors[0]
-        problem = "unsupported parameters: " if isinstance(error, UnsupportedError) else ""
-        raise InvalidOptions(f"settings.webhooks: {problem}{error.msg}")
-    return {**settings, "webhooks": validated.validated_parameters}
+def _read_headers(given: Mapping[Any, Any] | None) -> dict[str, str]:
+    """The option C(headers), checked. No message repeats a value."""
+    headers: dict[str, str] = {}
+    for key, content in (given or {}).items():
+        name = str(key)
+        if not _HEADER_NAME.fullmatch(name):
+            raise InvalidOptions("headers: a name must consist of letters, digits and dashes")
+        if name.lower() in _RESERVED_HEADERS or name.lower().startswith("content-"):
+            raise InvalidOptions(f"headers: {name} cannot be chosen")
+        if name.lower() in {known.lower() for known in headers}:
+            raise InvalidOptions(f"headers: {name} is there twice")
+        text = content.strip() if isinstance(content, str) else content
+        if isinstance(text, bool) or not isinstance(text, (str, int)) or not _HEADER_VALUE.fullmatch(str(text)):
+            raise InvalidOptions(f"headers: {name} must be printable ASCII text, and not empty")
+        headers[name] = str(text)
+    return headers
 
 
 def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Connection:
@@ -134,18 +81,23 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None
     def given(option: str) -> str | None:
         return params.get(option) or environ.get(f"WABIZ_{option.upper()}") or None
 
+    headers = _read_headers(params.get("headers"))
+    authorized = any(name.lower() == "authorization" for name in headers)
     password, token = params.get("password") or None, params.get("token") or None
     if password and token:
         raise InvalidOptions("password and token exclude each other; give one of them")
-    if not password and not token:
+    if authorized and (password or token):
+        raise InvalidOptions("headers: Authorization does not go with password or token")
+    if not password and not token and not authorized:
         password, token = environ.get("WABIZ_PASSWORD") or None, environ.get("WABIZ_TOKEN") or None
         if password and token:
             raise InvalidOptions(
                 "WABIZ_PASSWORD and WABIZ_TOKEN exclude each other; set one of them, or give password or token"
             )
-    if not password and not token:
+    if not password and not token and not headers:
         raise InvalidOptions(
-            "password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment)"
+            "password or token: one of them is needed (or WABIZ_PASSWORD or WABIZ_TOKEN in the environment), "
+            "or headers that authenticate"
         )
     if token:
         token = str(token).strip()
@@ -174,5 +126,6 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None
         timeout=float(params["timeout"]),
         retries=int(params["retries"]),
         use_proxy=params["use_proxy"],
+        headers=headers,
         allow_http=params["allow_http"],
     )

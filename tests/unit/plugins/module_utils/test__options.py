@@ -13,22 +13,23 @@ import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wabiz.onprem.plugins.doc_fragments import api
-from ansible_collections.wabiz.onprem.plugins.module_utils import _argspec
-from ansible_collections.wabiz.onprem.plugins.module_utils._argspec import InvalidOptions
+from ansible_collections.wabiz.onprem.plugins.module_utils import _health, _options, _settings
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address
+from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.modules import (
     wa_application_settings,
     wa_application_settings_info,
     wa_health_info,
 )
 
+KEY = {"X-Key": "5"}
 ADDRESS = "https://wa1.example.com:9090"
 FRAGMENT = yaml.safe_load(api.ModuleDocFragment.DOCUMENTATION)["options"]
 ENVIRONMENT = ("api_url", "username", "password", "token", "validate_certs", "ca_path")
-MODULES: list[tuple[Any, Callable[[], _argspec.Spec]]] = [
-    (wa_application_settings, _argspec.application_settings),
-    (wa_application_settings_info, _argspec.application_settings_info),
-    (wa_health_info, _argspec.health_info),
+MODULES: list[tuple[Any, Callable[[], _options.Spec]]] = [
+    (wa_application_settings, _settings.application_settings_spec),
+    (wa_application_settings_info, _settings.application_settings_info_spec),
+    (wa_health_info, _health.health_info_spec),
 ]
 
 
@@ -40,9 +41,9 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def read(**params: Any) -> Connection:
     """As a module reads its parameters: through the spec, with its fallbacks."""
-    validated = ArgumentSpecValidator(_argspec.application_settings_info()).validate(params)
+    validated = ArgumentSpecValidator(_settings.application_settings_info_spec()).validate(params)
     assert not validated.error_messages, validated.error_messages
-    return _argspec.read_connection(validated.validated_parameters)
+    return _options.read_connection(validated.validated_parameters)
 
 
 def said(entry: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +53,7 @@ def said(entry: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_fragment_and_the_spec_say_the_same() -> None:
     assert {name: said(entry) for name, entry in FRAGMENT.items()} == {
-        name: said(entry) for name, entry in _argspec.API.items()
+        name: said(entry) for name, entry in _options.CONNECTION.items()
     }
     for name, entry in FRAGMENT.items():
         named = re.findall(
@@ -60,14 +61,18 @@ def test_the_fragment_and_the_spec_say_the_same() -> None:
             " ".join([entry["description"]] if isinstance(entry["description"], str) else entry["description"]),
         )
         assert named == ([name.upper()] if name in ENVIRONMENT else []), name
-    assert {name for name, entry in _argspec.API.items() if entry.get("no_log")} == {"password", "token"}
+    assert {name for name, entry in _options.CONNECTION.items() if entry.get("no_log")} == {
+        "password",
+        "token",
+        "headers",
+    }
 
 
 @pytest.mark.parametrize(("module", "spec"), MODULES)
-def test_a_module_documents_its_options(module: Any, spec: Callable[[], _argspec.Spec]) -> None:
+def test_a_module_documents_its_options(module: Any, spec: Callable[[], _options.Spec]) -> None:
     documented = yaml.safe_load(module.DOCUMENTATION)
     own = {name: said(entry) for name, entry in documented.get("options", {}).items()}
-    assert own == {name: said(entry) for name, entry in spec().items() if name not in _argspec.API}
+    assert own == {name: said(entry) for name, entry in spec().items() if name not in _options.CONNECTION}
     assert "wabiz.onprem.api" in documented["extends_documentation_fragment"]
 
 
@@ -82,6 +87,7 @@ def test_defaults() -> None:
         timeout=30.0,
         retries=4,
         use_proxy=True,
+        headers={},
         allow_http=False,
     )
 
@@ -101,6 +107,13 @@ def test_defaults() -> None:
         ({"PASSWORD": "env", "TOKEN": "env"}, {"api_url": ADDRESS, "token": "t"}, {"password": None, "token": "t"}),
         ({"PASSWORD": "env", "TOKEN": ""}, {"api_url": ADDRESS}, {"password": "env", "token": None}),
         ({"PASSWORD": "env"}, {"api_url": ADDRESS, "password": "", "token": ""}, {"password": "env", "token": None}),
+        ({"PASSWORD": "env"}, {"api_url": ADDRESS, "headers": {"X-Key": 5}}, {"password": "env", "headers": KEY}),
+        ({}, {"api_url": ADDRESS, "headers": {"X-Key": " 5\n"}}, {"password": None, "token": None, "headers": KEY}),
+        (
+            {"PASSWORD": "env", "TOKEN": "env"},
+            {"api_url": ADDRESS, "headers": {"authorization": "Apikey 5"}},
+            {"password": None, "token": None, "headers": {"authorization": "Apikey 5"}},
+        ),
         ({}, {"api_url": ADDRESS, "password": "pw", "token": ""}, {"password": "pw", "token": None}),
         ({"VALIDATE_CERTS": "no"}, {"api_url": ADDRESS, "token": "t"}, {"validate_certs": False}),
         ({"VALIDATE_CERTS": ""}, {"api_url": ADDRESS, "token": "t"}, {"validate_certs": True}),
@@ -140,6 +153,19 @@ def test_options_and_environment(
         ({}, {"token": "t", "timeout": 1e30}, "timeout: must be more than 0"),
         ({}, {"token": "t", "retries": -1}, "retries: must not be negative"),
         ({}, {"token": "canary two"}, "token: must be"),
+        ({}, {"headers": {}}, "password or token: one of them is needed"),
+        ({}, {"token": "t", "headers": {"Authorization": "canary"}}, "headers: Authorization does not go with"),
+        ({}, {"password": "t", "headers": {"AUTHORIZATION": "canary"}}, "headers: Authorization does not go with"),
+        ({}, {"headers": {"Host": "canary"}}, "headers: Host cannot be chosen"),
+        ({}, {"headers": {"content-type": "canary"}}, "headers: content-type cannot be chosen"),
+        ({}, {"headers": {"Transfer-Encoding": "canary"}}, "headers: Transfer-Encoding cannot be chosen"),
+        ({}, {"headers": {"X-Key": "canary", "x-key": "canary"}}, "headers: x-key is there twice"),
+        ({}, {"headers": {"X-Key": "canary\r\nX-Other: canary"}}, "headers: X-Key must be printable ASCII"),
+        ({}, {"headers": {"X-Key": "canary€"}}, "headers: X-Key must be printable ASCII"),
+        ({}, {"headers": {"X-Key": ""}}, "headers: X-Key must be printable ASCII"),
+        ({}, {"headers": {"X-Key": None}}, "headers: X-Key must be printable ASCII"),
+        ({}, {"headers": {"X-Key": ["canary"]}}, "headers: X-Key must be printable ASCII"),
+        ({}, {"headers": {"X Key: canary": "t"}}, "headers: a name must consist of"),
         ({}, {"token": "canary\ntwo"}, "token: must be"),
         ({"TOKEN": "canary\u20ac"}, {}, "token: must be"),
         ({}, {"token": "t", "api_url": "https://me:canary@wa1.example.com"}, "api_url: must not carry user info"),

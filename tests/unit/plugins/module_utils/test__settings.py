@@ -4,21 +4,25 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from running_flows import run
 
-from ansible_collections.wabiz.onprem.plugins.module_utils import _argspec, _flows
+from ansible_collections.wabiz.onprem.plugins.module_utils import _run
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_info,
+    application_settings_info_spec,
+    application_settings_spec,
+)
 
 if TYPE_CHECKING:
     from .conftest import Emulated, Scripted
-
-Flow = Callable[..., dict[str, Any]]
 
 URL = "https://me:canary-user@h.example.com/wa?auth=canary-auth"
 ALL_REPORTED = {"report_all": True}
@@ -33,51 +37,17 @@ CHANGES: list[dict[str, Any]] = [
 ]
 
 
-class Clock:
-    """Time that passes only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def run(
-    flow: Flow, spec: _argspec.Spec, server: Emulated | Scripted, task: _flows.Run, **params: Any
-) -> dict[str, Any]:
-    """A flow as a module runs it, parameters through the spec; nothing secret may be in the result."""
-    connection = server.connection
-    access = {"password": connection.password, "token": connection.token}
-    own = {"api_url": connection.api_url, "ca_path": connection.ca_path, "retries": 0, "timeout": 5, **access}
-    validated = ArgumentSpecValidator(spec).validate({**own, **params})
-    assert not validated.error_messages, validated.error_messages
-    result = _flows.complete(flow, validated.validated_parameters, task)
-    assert "canary" not in json.dumps(result)
-    assert "Canary" not in json.dumps(result)
-    invocation = result.pop("invocation")["module_args"]
-    assert set(invocation) == set(spec)
-    return result
-
-
 def apply(
-    server: Emulated | Scripted, check: bool = False, diff: bool = False, hold: bool = False, **params: Any
+    server: Emulated | Scripted,
+    check: bool = False,
+    diff: bool = False,
+    hold: bool = False,
+    already_sent: Callable[[str, Any], bool] | None = None,
+    **params: Any,
 ) -> dict[str, Any]:
-    def flow(given: Any, task: _flows.Run) -> dict[str, Any]:
-        return _flows.application_settings(given, task, hold_restart_bound=hold)
-
-    return run(flow, _argspec.application_settings(), server, _flows.Run(check_mode=check, diff_mode=diff), **params)
-
-
-def health(
-    server: Emulated | Scripted, clock: Clock | None = None, lines: list[str] | None = None, **params: Any
-) -> dict[str, Any]:
-    clock = clock or Clock()
-    task = _flows.Run(progress=None if lines is None else lines.append, clock=clock, sleep=clock.sleep)
-    return run(_flows.health_info, _argspec.health_info(), server, task, **params)
+    more = {} if already_sent is None else {"already_sent": already_sent}
+    flow = partial(application_settings, hold_restart_bound=hold, **more)
+    return run(flow, application_settings_spec(), server, _run.Run(check_mode=check, diff_mode=diff), **params)
 
 
 # --- wa_application_settings -------------------------------------------------------------------------------------
@@ -245,11 +215,48 @@ def test_a_client_with_other_defaults_than_documented(emulated: Emulated) -> Non
 def test_a_restart_bound_change_can_be_held(emulated: Emulated) -> None:
     held = apply(emulated, hold=True, settings={"log_level": "error", "heartbeat_interval": 7})
     assert (held["held"], held["changed"], held["restart_settings"]) == (True, True, ["log_level"])
-    assert emulated.verbs == ["login", "GET", "logout"]
+    assert held["health"] == {
+        "changed": False,
+        "nodes": [{"name": None, "role": "coreapp", "gateway_status": "connected"}],
+        "connected_coreapps": 1,
+        "clustered": False,
+        "shards": None,
+        "healthy": True,
+    }
+    assert [path for _method, path, _status in emulated.requests] == [
+        "/users/login",
+        "/settings/application",
+        "/health",
+        "/users/logout",
+    ]
     written = apply(emulated, hold=True, settings={"heartbeat_interval": 7})
-    assert "held" not in written
+    assert not {"held", "health"} & set(written)
     assert emulated.effective["heartbeat_interval"] == 7
     assert "held" not in apply(emulated, hold=True, settings={"heartbeat_interval": 7})
+
+
+def test_held_without_health_where_it_cannot_be_read(emulated: Emulated) -> None:
+    emulated.fault("status", path="/v1/health", status=403, times=None)
+    held = apply(emulated, hold=True, settings={"log_level": "error"})
+    assert (held["held"], held["health"], held.get("failed")) == (True, None, None)
+
+
+def test_what_the_caller_remembers_of_unreported_settings(emulated: Emulated) -> None:
+    params = {"settings": {"axolotl_context_striping_disabled": True, "skip_referral_media_download": True}}
+    asked: list[tuple[str, Any]] = []
+
+    def remembered(name: str, value: Any) -> bool:
+        asked.append((name, value))
+        return True
+
+    result = apply(emulated, already_sent=remembered, **params)
+    assert asked == [("axolotl_context_striping_disabled", True)]
+    assert result["changed_settings"] == result["unverified_settings"] == ["skip_referral_media_download"]
+    assert (result["restart_required"], emulated.bodies) == (False, [{"skip_referral_media_download": True}])
+    again = apply(emulated, already_sent=lambda _name, _value: False, **params)
+    assert again["restart_settings"] == ["axolotl_context_striping_disabled"]
+    emulated.switch(report_all=True)
+    assert apply(emulated, already_sent=lambda _name, _value: True, settings={"log_level": "error"})["changed"] is True
 
 
 @pytest.mark.parametrize(
@@ -343,147 +350,9 @@ def test_a_key_that_was_not_named_may_have_any_shape(scripted: Scripted) -> None
 
 def test_info(emulated: Emulated) -> None:
     emulated.set({"webhooks": {"url": URL, "max_concurrent_requests": 24}, "notify_user_change_number": True})
-    result = run(_flows.application_settings_info, _argspec.application_settings_info(), emulated, _flows.Run())
+    result = run(application_settings_info, application_settings_info_spec(), emulated, _run.Run())
     assert result["changed"] is False
     assert result["settings"]["webhooks"]["url"] == "https://********@h.example.com/wa?********"
     assert result["non_default_settings"] == {"webhooks.max_concurrent_requests": 24}
     assert (result["client_version"], result["api_status"]) == ("2.57.2", "stable")
     assert emulated.verbs == ["login", "GET", "logout"]
-
-
-# --- wa_health_info ----------------------------------------------------------------------------------------------
-
-
-def test_health_of_a_single_client(emulated: Emulated) -> None:
-    assert health(emulated) == {
-        "changed": False,
-        "nodes": [{"name": None, "role": "coreapp", "gateway_status": "connected"}],
-        "connected_coreapps": 1,
-        "clustered": False,
-        "shards": None,
-        "healthy": True,
-    }
-    assert emulated.verbs == ["login", "GET", "logout"]
-
-
-CLUSTER = {
-    "wacore1:a": {"gateway_status": "connected", "role": "coreapp"},
-    "wacore2:b": {"gateway_status": "disconnected", "role": "coreapp"},
-    "master1:c": {"gateway_status": "connected", "role": "primary_master"},
-}
-
-
-@pytest.mark.parametrize(
-    ("shards_answer", "shards"), [((200, '{"account": {"shards": 2}}'), 2), ((404, ""), None), ((200, "null"), None)]
-)
-def test_health_of_a_cluster(scripted: Scripted, shards_answer: tuple[int, str], shards: int | None) -> None:
-    scripted.answer(200, json.dumps({"health": CLUSTER}))
-    scripted.answer(*shards_answer)
-    result = health(scripted, expect_connected=2)
-    assert (result["connected_coreapps"], result["clustered"], result["healthy"]) == (1, True, False)
-    assert [node["name"] for node in result["nodes"]] == ["master1:c", "wacore1:a", "wacore2:b"]
-    assert result["shards"] == shards
-
-
-def test_a_coreapp_that_does_not_answer_is_a_state_and_not_a_failure(emulated: Emulated) -> None:
-    emulated.fault("error", path="/v1/health", details="Please check if wacore is running: wacore:6252", times=None)
-    result = health(emulated)
-    assert (result["nodes"], result["healthy"], result["connected_coreapps"]) == ([], False, 0)
-    assert "wacore:6252" in result["warnings"][0]
-
-
-@pytest.mark.parametrize("fault", [{"action": "status", "status": 500}, {"action": "empty"}, {"action": "html"}])
-def test_no_answer_about_health_is_a_failure(emulated: Emulated, fault: dict[str, Any]) -> None:
-    emulated.fault(**fault, path="/v1/health", times=None)
-    assert health(emulated)["failed"] is True
-
-
-def test_waiting_until_the_client_is_healthy(emulated: Emulated) -> None:
-    clock = Clock()
-    lines: list[str] = []
-    emulated.fault("error", path="/v1/health", details="wacore:6252", times=4)
-    emulated.fault("empty", path="/v1/health")
-    result = health(emulated, clock, lines, wait=True, wait_interval=2, wait_timeout=60)
-    assert result["healthy"] is True
-    assert clock.now == 1010.0
-    # Every new reason at once, the same one again after five seconds.
-    assert [line.partition(": waiting for health, ")[2].partition(": ")[0] for line in lines] == [
-        "0 s of 60 s",
-        "6 s of 60 s",
-        "8 s of 60 s",
-    ]
-    assert emulated.verbs == ["login", *["GET"] * 6, "logout"]
-
-
-@pytest.mark.parametrize(("timeout", "polls"), [(10, 6), (9.9, 5), (1, 1)])
-def test_a_wait_ends_in_time_and_says_what_is_missing(scripted: Scripted, timeout: float, polls: int) -> None:
-    clock = Clock()
-    scripted.answer(200, json.dumps({"health": CLUSTER}))
-    result = health(scripted, clock, wait=True, wait_interval=2, wait_timeout=timeout, expect_connected=2)
-    assert (result["failed"], result["healthy"], result["connected_coreapps"]) == (True, False, 1)
-    assert f"not healthy after {timeout:g} s: 1 of 2 Coreapps connected" in result["msg"]
-    assert "wacore2:b disconnected" in result["msg"]
-    assert len(scripted.requests) == polls
-    assert clock.now - 1000 <= timeout
-
-
-def test_a_wait_for_an_unregistered_client_ends_at_once(emulated: Emulated) -> None:
-    emulated.switch(unregistered=True)
-    clock = Clock()
-    result = health(emulated, clock, wait=True)
-    assert result["failed"] is True
-    assert "no phone number is registered" in result["msg"]
-    assert (clock.now, emulated.verbs) == (1000.0, ["login", "GET", "logout"])
-    assert health(emulated, clock, wait=True, expect_connected=0)["healthy"] is True
-
-
-def test_a_wait_does_not_outlast_what_cannot_pass(emulated: Emulated) -> None:
-    emulated.fault("status", path="/v1/health", status=403, times=None)
-    clock = Clock()
-    result = health(emulated, clock, wait=True)
-    assert (result["failed"], clock.now) == (True, 1000.0)
-
-
-@pytest.mark.parametrize(
-    ("params", "message"),
-    [
-        ({"wait_timeout": 0}, "wait_timeout: must be more than 0"),
-        ({"wait_interval": -1}, "wait_interval: must be more than 0"),
-        ({"expect_connected": -1}, "expect_connected: must not be negative"),
-    ],
-)
-def test_health_options_that_cannot_be_meant(emulated: Emulated, params: dict[str, Any], message: str) -> None:
-    result = health(emulated, **params)
-    assert result["msg"].startswith(message)
-    assert emulated.verbs == []
-
-
-# --- what goes with every result ---------------------------------------------------------------------------------
-
-
-def test_the_invocation_is_masked() -> None:
-    params = {
-        "api_url": "https://me:canary@h.example.com",
-        "password": "canary",
-        "token": None,
-        "settings": {"webhooks": {"url": URL}, "log_level": "info"},
-        "extra_settings": {"x_token": "canary"},
-    }
-    given = copy.deepcopy(params)
-    assert _flows.show_invocation(params) == {
-        "module_args": {
-            "api_url": "https://********@h.example.com",
-            "password": _flows.NO_LOG,
-            "token": None,
-            "settings": {"webhooks": {"url": "https://********@h.example.com/wa?********"}, "log_level": "info"},
-            "extra_settings": {"x_token": "********"},
-        }
-    }
-    assert params == given
-
-
-def test_the_values_behind_no_log() -> None:
-    spec = _argspec.application_settings()
-    params = {"password": "pw", "token": "", "settings": {"webhooks": {"url": URL, "message": None}}}
-    assert _flows.no_log_values(spec, params) == {"pw", URL}
-    assert _flows.no_log_values(spec, {"settings": "no mapping", "token": "t"}) == {"t"}
