@@ -87,9 +87,8 @@ def still_missing(health: Health, expect_connected: int, expect_nodes: Sequence[
     uninitialized = [str(node) for node in health.nodes if node.gateway_status == "uninitialized"]
     if uninitialized:
         return ", ".join(uninitialized)
-    by_name = {node.name: node for node in health.nodes}
     for name in expect_nodes:
-        node = by_name.get(name)
+        node = next((node for node in health.nodes if name in (node.name, (node.name or "").rpartition(":")[0])), None)
         if node is None:
             return f"{name} is not back yet"
         if node.gateway_status not in _SETTLED:
@@ -159,7 +158,8 @@ def _show_health(health: Health, shards: int | None, healthy: bool) -> Result:
     }
 
 
-def _ask_health(client: Client, retries: int | None = None) -> Health:
+def ask_health(client: Client, retries: int | None = None) -> Health:
+    """What the client says of its health now. Raises ApiError."""
     health = read_health(client.get(HEALTH, retries).body)
     if health is None:
         raise ApiError(f"GET {HEALTH}: the answer holds no health", passing=True)
@@ -168,7 +168,7 @@ def _ask_health(client: Client, retries: int | None = None) -> Health:
 
 def _health_now(client: Client) -> tuple[Health, list[str]]:
     try:
-        return _ask_health(client), []
+        return ask_health(client), []
     except ApiError as error:
         if not error.codes or not error.passing:
             raise
@@ -189,7 +189,7 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
     while True:
         health = Health((), clustered=False)
         try:
-            health = _ask_health(client, retries=0)
+            health = ask_health(client, retries=0)
             missing = still_missing(health, expected, params["expect_nodes"])
         except ApiError as error:
             if not error.passing:

@@ -112,13 +112,15 @@ def application_settings(
     params: Params,
     run: Run,
     hold_restart_bound: bool = False,
+    with_health: bool = False,
     already_sent: Callable[[str, Any], bool] = nothing_sent,
 ) -> Result:
     """The module C(wa_application_settings).
 
     hold_restart_bound: write nothing when a restart-bound setting would change, and say so with C(held) in the result,
     with the C(health) of the client beside it (as wa_health_info returns it, None where it cannot be read); for callers
-    that have to write down the pending restart first. already_sent: see C(plan).
+    that have to write down the pending restart first. with_health: C(health) just before the writing, likewise.
+    already_sent: see C(plan).
     """
     connection = read_connection(params)
     state = params["state"]
@@ -149,12 +151,13 @@ def application_settings(
             return {**shown.predicted(), "held": True, "health": health_or_none(client)}
         if run.check_mode or not intent.writes:
             return shown.predicted()
+        beside: Result = {"health": health_or_none(client)} if with_health else {}
         _write(client, current, intent)
         try:
             reported, _answer = _read_settings(client)
         except ApiError as error:
             raise Failure(f"written, but not read back: {error}", shown.predicted()) from None
-        return shown.done(reported)
+        return {**shown.done(reported), **beside}
 
 
 def _read_settings(client: Client) -> tuple[Settings, Answer]:

@@ -17,6 +17,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping
+from copy import copy
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ class DirectFlow:
         self.validator = ArgumentSpecValidator(spec)
         if HAS_REQUESTS:
             self._rehearse()
+
+    def with_flow(self, flow: Flow) -> DirectFlow:
+        """The same spec over another flow."""
+        other = copy(self)
+        other.flow = flow
+        return other
 
     def _rehearse(self) -> None:
         """Runs the flow once against a client in memory, and prepares a TLS context.

@@ -1,0 +1,386 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A part of the role wa_settings: the first task of each of its entry points."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from ansible.utils.display import Display
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
+from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_spec,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single, member_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
+    alone,
+    append,
+    claim,
+    keep,
+    recall,
+    set_claim,
+    take,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, parse
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import as_items, demand_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
+    CONNECTION,
+    NAMES,
+    OF_MODULE,
+    PREFIX,
+    InvalidVariables,
+    declaration,
+    declares_anything,
+    read_variables,
+    without_omitted,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
+    Context,
+    context_from_json,
+    context_to_json,
+    report,
+    summary_line,
+)
+
+Result = dict[str, Any]
+
+_CONTROLLER = ("localhost", "127.0.0.1", "::1")
+_TAGS = frozenset({"settings", "restart"})
+
+display = Display()
+
+
+class ActionModule(DirectAction):
+    """The one task of a converged host. Every host of a fleet pays for it, so it does no more than it must.
+
+    It refuses what can be refused, compares the settings, writes them if nothing has to restart for them, and says
+    which steps are to follow.
+    """
+
+    direct = DirectFlow(application_settings_spec(), application_settings)
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
+        self._vars = task_vars or {}
+        # Not DirectAction's own: there is no module behind this action.
+        result: Result = super(DirectAction, self).run(tmp, self._vars)
+        result.update(changed=False, steps=[], restarts=[], **_conclusion())
+        entry = str(self._task.args.get("entry", "main"))
+        try:
+            found = {"main": self._main, "restart": self._restart, "handler": self._handler, "pending": self._pending}
+            result.update(found[entry]())
+        except (InvalidVariables, InvalidOptions, Problem) as problem:
+            result.update(failed=True, msg=str(problem))
+        # A play that includes the role does not see the role's variables afterwards, so facts have to tell it.
+        result["goes_on"] = bool(result["steps"]) or not self._is_static()
+        return result
+
+    def _is_static(self) -> bool:
+        """Whether the role belongs to the play, which then sees the role's variables."""
+        return "wabiz.onprem.wa_settings" in self._vars.get("ansible_play_role_names", ())
+
+    # --- what is meant ---------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        """Reads the role's variables. Raises InvalidVariables and Problem."""
+        self._own = str(self._vars["inventory_hostname"])
+        said = {name: self._vars[name] for name in NAMES if name in self._vars}
+        single = is_single(self._vars)
+        if single:
+            said.pop(PREFIX + "cluster", None)  # what the role's default says: a template less to render
+        rendered = self._templar.template(said)
+        self._values = read_variables(as_plain(without_omitted(rendered, self._vars.get("omit"))))
+        self._cluster = str(self._values["cluster"] or self._own)
+        if self._values["api_url"] is None:
+            address = self._templar.template(self._vars.get("ansible_host", self._own))
+            self._values["api_url"] = f"https://{address}:9090"
+        self._single = single or self._cluster == self._own
+        self._member = member_of(self._own, self._values, True)
+        self._api = self._where_the_api_is_called()
+        refusal = BACKENDS[self._member.backend].refusal(self._member)
+        if refusal is not None:
+            raise Problem(refusal)
+
+    def _connection_options(self) -> dict[str, Any]:
+        return {name: self._values[name] for name in CONNECTION if self._values[name] is not None}
+
+    def _module_options(self) -> dict[str, Any] | None:
+        """The declaration as arguments of the module, without the connection's. Raises InvalidVariables."""
+        options = {name: self._values[name] for name in OF_MODULE if self._values[name] is not None}
+        if options.get("state") == "absent":
+            return options  # whatever the inventory declares: this resets
+        settings, extra, _origins = declaration(self._values)
+        if not declares_anything(settings, extra):
+            raise InvalidVariables(
+                f"{PREFIX}values: nothing is declared; declare settings in it or in another layer, or set "
+                f"{PREFIX}state to absent to reset them"
+            )
+        options.update({"settings": settings} if settings else {}, **({"extra_settings": extra} if extra else {}))
+        return options
+
+    def _selected(self) -> frozenset[str]:
+        """Which of the role's two tags run: both, where neither is asked for by name."""
+        asked = _TAGS & set(self._vars.get("ansible_run_tags", ()))
+        return frozenset((asked or _TAGS) - set(self._vars.get("ansible_skip_tags", ())))
+
+    # --- entry points ----------------------------------------------------------------------------------------
+
+    def _main(self) -> Result:
+        self._read()
+        options = self._module_options() if "settings" in self._selected() else None
+        if self._single:
+            return self._compare(options)
+        with alone("cluster", self._cluster):
+            # Settings of a cluster are written once, whichever of its hosts comes first.
+            other = claim(self._cluster)
+            if other is not None and other["host"] != self._own and other["state"] == "open":
+                if other["host"] in self._vars["ansible_play_batch"]:
+                    return {"msg": f"{other['host']} does this for cluster {self._cluster}"}
+            found = self._compare(options)
+            state = "failed" if found.get("failed") else "open" if found.get("steps") else "done"
+            set_claim(self._cluster, self._own, state)
+            return found
+
+    def _may_restart(self) -> bool:
+        return self._values["restart"] != "never" and "restart" in self._selected()
+
+    def _compare(self, options: dict[str, Any] | None) -> Result:
+        record = self._own_record()
+        found: Result = {}
+        if options is not None and self._api is None:
+            found = self._settings(options, record.sent if record is not None else None)
+            if found.get("failed"):
+                return found
+        held, health = bool(found.pop("held", False)), found.pop("health", None)
+        undecided = options is not None and self._api is not None
+        everything = self._values["restart"] == "always" and self._may_restart()
+        resumes = record is not None and record.is_pending and self._may_restart()
+        if not (held or undecided or everything or resumes or record is None):
+            return {**found, **self._said(found, record)}
+        context = self._context(
+            settings=options if held or undecided else None,
+            wanted=Wanted(tuple(found.get("restart_settings", ())) if held else (), everything),
+            unverified=tuple(found.get("unverified_settings", ())) if held else (),
+            changes=() if held else tuple(found.get("changed_settings", ())),
+            health=health,
+        )
+        steps = demand_steps(
+            [member.host for member in context.members],
+            peek=self._own if record is None or undecided else None,
+            ask=undecided,
+            health=health is None,
+            writes=context.settings is not None,
+        )
+        if held:
+            # Nothing is written yet, so nothing has changed.
+            found = {"changed": False}
+        return {**found, "steps": as_items(context.id, steps, self._own, context.api, "demand")}
+
+    def _said(self, found: Result, record: Record | None) -> Result:
+        """What is to be said of a host that is done with this task."""
+        pending = record.labels() if record is not None else []
+        summary = {"changed_settings": found.get("changed_settings", []), "restarted": [], "pending": pending}
+        if found.get("changed") or pending:
+            self._say(summary_line(self._cluster, summary, bool(self._task.check_mode), self._may_restart()))
+        shown = {"ansible_stats": report(self._own, summary)} if self._values["report"] else {}
+        return {**shown, **_conclusion(summary)}
+
+    def _restart(self) -> Result:
+        """A rolling restart of everything, by itself or because a task of the user's has notified the handler."""
+        self._read()
+        return self._restart_everything("restart")
+
+    def _restart_everything(self, kind: str) -> Result:
+        record = self._own_record()
+        # Of all hosts of a cluster that come here, the first one acts for all. What is left for a later batch is pending.
+        first = self._single or self._comes_first(kind)
+        if not first and record is not None and not record.is_pending:
+            return {"msg": f"another host does this for cluster {self._cluster}"}
+        context = self._context(wanted=Wanted(everything=first), by_itself=True)
+        return {"steps": self._demand(context)}
+
+    def _comes_first(self, kind: str) -> bool:
+        """Whether nobody of the cluster has come here as often as this host."""
+        with alone("turns", self._cluster, kind):
+            turn = int(recall("turn", self._own, self._cluster, kind) or 0) + 1
+            keep(turn, "turn", self._own, self._cluster, kind)
+            last = int(recall("turns", self._cluster, kind) or 0)
+            keep(max(turn, last), "turns", self._cluster, kind)
+        return turn > last
+
+    def _demand(self, context: Context) -> list[dict[str, Any]]:
+        steps = demand_steps([member.host for member in context.members], health=True)
+        return as_items(context.id, steps, self._own, context.api, "demand")
+
+    def _handler(self) -> Result:
+        """The handler that tasks of users notify: all that the role looked after on this host in this run, else what the
+        variables say now."""
+        self._own = str(self._vars["inventory_hostname"])
+        known = list(dict.fromkeys(recall("contexts", self._own) or ()))
+        if not known:
+            self._read()
+            return self._restart_everything("handler")
+        waiting = take("demands", self._own)
+        steps: list[dict[str, Any]] = []
+        restarts: list[dict[str, Any]] = []
+        clusters = set()
+        for name in reversed(known):
+            carried = recall("context", name)
+            if carried is None or carried["cluster"] in clusters:
+                continue
+            clusters.add(carried["cluster"])
+            self._cluster = carried["cluster"]
+            if name in waiting and carried["wanted"]["settings"]:
+                restarts += carried["restarts"]  # all Coreapps of the cluster
+            elif carried["may_restart"] and (len(carried["members"]) == 1 or self._comes_first("handler")):
+                again = {**carried, "settings": None, "wanted": {"settings": [], "everything": True}, "by_itself": True}
+                steps += self._demand(self._keep(again))
+        return {"steps": steps, "restarts": restarts}
+
+    def _pending(self) -> Result:
+        """The handler that the role notifies: what the role has written down on this host in this run."""
+        self._own = str(self._vars["inventory_hostname"])
+        carried = [recall("context", name) for name in take("demands", self._own)]
+        return {"restarts": [item for one in carried if one is not None for item in one["restarts"]]}
+
+    # --- what is there ---------------------------------------------------------------------------------------
+
+    def _settings(self, options: dict[str, Any], sent: Sent | None) -> Result:
+        """Writes the settings, unless Coreapps have to restart for it: then nothing is written yet."""
+        flow = partial(
+            application_settings, hold_restart_bound=True, already_sent=sent.knows if sent is not None else nothing_sent
+        )
+        direct = self.direct.with_flow(flow)
+        args = {**self._connection_options(), **options}
+        result = run_here("wabiz.onprem.wa_application_settings", direct, args, self._run_of_task(self._vars))
+        if result.get("held"):
+            result.pop("diff", None)
+        elif not result.get("changed"):
+            # Every host of a converged fleet sends its result through two processes; twice the same is not news.
+            result.pop("before", None)
+            result.pop("after", None)
+        elif self._task.check_mode and not self._single and self._is_predicted(options):
+            result.update(changed=False, changed_settings=[], restart_settings=[], held=False)
+            result.pop("diff", None)
+        return result
+
+    def _is_predicted(self, options: Mapping[str, Any]) -> bool:
+        """Whether another host of the cluster has already said in check mode that it would write the same."""
+        names = (self._cluster, repr(sorted(options.items(), key=str)))
+        if recall("predicted", *names):
+            return True
+        keep(self._own, "predicted", *names)
+        return False
+
+    def _own_record(self) -> Record | None:
+        """The record of the present host; None where this task cannot reach it. Raises Problem."""
+        # The other backends keep it where another connection leads.
+        store = BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster)
+        if not isinstance(store, FileStore):
+            return None
+        local = self._connection.transport == "local" and self._connection.become is None
+        text = store.read_here() if local and not self._member.state_dir.startswith("~") else store.read().text
+        empty = Record(self._cluster, self._own)
+        try:
+            return empty if text is None else parse(text, self._cluster, self._own)
+        except Unreadable:
+            return None
+
+    def _host(self) -> ConnectedHost:
+        return ConnectedHost(self, self._own_environment(), self._vars)
+
+    def _own_environment(self) -> dict[str, str]:
+        together: dict[str, str] = {}
+        for layer in self._task.environment or ():
+            together.update({str(name): str(value) for name, value in (self._templar.template(layer) or {}).items()})
+        return together
+
+    def _context(
+        self,
+        *,
+        wanted: Wanted,
+        settings: dict[str, Any] | None = None,
+        unverified: tuple[str, ...] = (),
+        changes: tuple[str, ...] = (),
+        health: Mapping[str, Any] | None = None,
+        by_itself: bool = False,
+    ) -> Context:
+        """What is handed over to the steps, kept for the rest of the run."""
+        members: dict[str, Member] = {self._own: self._member}
+        environments = {self._own: self._own_environment()}
+        if not self._single:
+            inventory = Inventory(self._vars, self._render)
+            hosts = inventory.hosts_of(self._cluster)
+            members = {host: self._member for host in hosts}
+            for host in hosts:
+                if host != self._own:
+                    members[host], environments[host] = inventory.member(host, self._task.environment or ())
+                    refusal = BACKENDS[members[host].backend].refusal(members[host])
+                    if refusal is not None:
+                        raise Problem(f"{host}: {refusal}")
+        context = Context(
+            id=secrets.token_hex(8),
+            host=self._own,
+            cluster=self._cluster,
+            members=tuple(members.values()),
+            environments=environments,
+            connection=self._connection_options(),
+            settings=settings,
+            wanted=wanted,
+            unverified=unverified,
+            changes=changes,
+            values=self._values,
+            api=self._api,
+            may_restart=self._may_restart(),
+            by_itself=by_itself,
+            health=health,
+        )
+        return self._keep(context_to_json(context))
+
+    def _keep(self, carried: Mapping[str, Any]) -> Context:
+        context = context_from_json({**carried, "id": secrets.token_hex(8)})
+        keep(context_to_json(context), "context", context.id)
+        append("contexts", self._own, context.id)
+        return context
+
+    def _render(self, value: Any, variables: Mapping[str, Any]) -> Any:
+        return self._templar.copy_with_new_env(available_variables=variables).template(value)
+
+    def _say(self, line: str) -> None:
+        display.display(f"[{self._own}] {line}")
+
+    def _where_the_api_is_called(self) -> str | None:
+        """The host that calls the API; None where that is the controller, and nothing asks for a process of its own.
+
+        API calls never need become, whatever the play says for the containers' sake.
+        """
+        delegate = str(self._values["api_delegate"])
+        here = HAS_REQUESTS and not any(self._task.environment or ()) and self._switched_on(self._vars)
+        if delegate == self._own:
+            here = here and self._connection.transport == "local" and self._same_python(self._vars)
+        elif delegate in self._vars["groups"]["all"]:
+            # Not through hostvars, which would render every variable of that host.
+            facts = self._vars["hostvars"].raw_get(delegate)
+            here = here and facts.get("ansible_connection") == "local" and self._same_python(facts)
+        else:
+            here = here and delegate in _CONTROLLER
+        return None if here else delegate
+
+
+def _conclusion(summary: Mapping[str, Any] | None = None) -> Result:
+    summary = summary or {"changed_settings": [], "restarted": [], "pending": []}
+    return {"wa_settings_summary": summary, "wa_settings_restart_required": bool(summary["pending"])}

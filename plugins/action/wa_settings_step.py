@@ -1,0 +1,192 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A part of the role wa_settings: the steps of a change or a restart that concern one host, as an item of a loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import ask_health, health_info, health_info_spec
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import read_connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_spec,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, keep, recall, set_claim
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import as_items, restart_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
+    Context,
+    Failed,
+    Unwritten,
+    Work,
+    context_from_json,
+    report,
+)
+
+_CLEANING = frozenset({"note", "release"})
+_FLOWS = {
+    "wa_application_settings": DirectFlow(
+        application_settings_spec(), partial(application_settings, with_health=True)
+    ),
+    "wa_health_info": DirectFlow(health_info_spec(), health_info),
+}
+_works: dict[str, Work] = {}
+
+display = Display()
+
+
+class _Port:
+    """What a step may use of the present task."""
+
+    def __init__(self, action: ActionModule, context: Context, host: str, task_vars: dict[str, Any]) -> None:
+        self._action = action
+        self._context = context
+        self.host = ConnectedHost(action, context.environments.get(host, {}), task_vars)
+
+    def store(self, member: Member, cluster: str) -> Store:
+        return BACKENDS[member.backend].store(self.host, member, cluster)
+
+    def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        given = {**self._context.connection, **arguments}
+        task = self._action._task
+        if self._context.api_here:
+            run = Run(check_mode=check_mode, diff_mode=bool(task.diff), invocation=False, progress=self.say)
+            return run_here(f"wabiz.onprem.{module}", _FLOWS[module], given, run)
+        before = task.check_mode
+        task.check_mode = before or check_mode
+        try:
+            return self.host.module(f"wabiz.onprem.{module}", given)
+        finally:
+            task.check_mode = before
+
+    def watch(self) -> Callable[[], Sequence[HealthNode] | None] | None:
+        if not self._context.api_here:
+            return None
+        connection = read_connection(
+            run_validated(_FLOWS["wa_health_info"], {**self._context.connection, "retries": 0})
+        )
+
+        def ask() -> Sequence[HealthNode] | None:
+            try:
+                with Client(connection, read_only=True) as client:
+                    return ask_health(client, retries=0).nodes
+            except ApiError:
+                return ()
+
+        return ask
+
+    def say(self, line: str) -> None:
+        display.display(f"[{self._context.host}] {line}")
+
+
+def run_validated(flow: DirectFlow, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments as the module's spec makes them."""
+    validated: Mapping[str, Any] = flow.validator.validate(dict(arguments)).validated_parameters
+    return validated
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = False
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        item = self._task.args["step"]
+        work = self._work(str(item["context"]))
+        port = _Port(self, work.context, str(item["host"]), task_vars or {})
+        did = False
+        for name, host, node in item["do"]:
+            if work.failure is not None and name not in _CLEANING:
+                continue
+            did = True
+            result.update(self._do(work, port, str(name), str(host), str(node)))
+        if not did:
+            result.update(skipped=True, msg="left out after the failure before")
+        if work.warnings:
+            result["warnings"] = [*result.get("warnings", ()), *work.warnings]
+            work.warnings = []
+        if item.get("last"):
+            result.update(self._conclusion(work, port, str(item["last"])))
+        return result
+
+    def _work(self, context: str) -> Work:
+        if context not in _works:
+            found = recall("context", context)
+            if found is None:
+                raise AnsibleActionFail("what was to be done is not known any more; run again, pending restarts are on record")
+            _works[context] = Work(context_from_json(found), bool(self._task.check_mode))
+        return _works[context]
+
+    def _do(self, work: Work, port: _Port, name: str, host: str, node: str) -> dict[str, Any]:
+        step = getattr(work, name)
+        try:
+            found: dict[str, Any] = step(port, host, node) if node else step(port, host)
+            return found
+        except Unwritten as problem:
+            work.failure = str(problem)
+            return {**problem.result, "failed": True}
+        except (Failed, Refused, Problem) as problem:
+            first = work.failure is None
+            text = scrub(str(problem), work.secrets)
+            if not first:
+                return {"warnings": [text]}
+            work.failure = text
+            return {"failed": True, "msg": text}
+        except BaseException:
+            work.failure = work.failure or "broken off"
+            raise
+
+    def _conclusion(self, work: Work, port: _Port, phase: str) -> dict[str, Any]:
+        """What the task leaves behind: for the role's facts, for the handler, and for the person who watches."""
+        context = work.context
+        pending = work.still_pending()
+        found: dict[str, Any] = {
+            "wa_settings_summary": work.summary(),
+            "wa_settings_restart_required": bool(pending),
+        }
+        if phase == "demand":
+            found.update(self._hand_over(work))
+        if context.values["report"]:
+            found["ansible_stats"] = report(context.host, work.summary())
+        line = work.line(phase == "restart" or not found.get("restarts"))
+        if line:
+            port.say(line)
+        return found
+
+    def _hand_over(self, work: Work) -> dict[str, Any]:
+        """Keeps for the handler what has to restart."""
+        context = work.context
+        set_claim(context.cluster, context.host, "failed" if work.failure is not None else "done")
+        restarts = [] if work.failure is not None or not context.may_restart else work.in_order()
+        steps = restart_steps(
+            [member.host for member in context.members],
+            [(restart.host, restart.node.name) for restart in restarts],
+            bool(self._task.check_mode),
+        )
+        items = as_items(context.id, steps, context.host, context.api, "restart") if restarts else []
+        carried = {**recall("context", context.id), "changes": work.changed_settings, "restarts": items}
+        keep(carried, "context", context.id)
+        if not items or context.by_itself:
+            return {"restarts": items}
+        append("demands", context.host, context.id)
+        # A handler is told by a change only.
+        return {"restarts": items, "changed": True}

@@ -1,0 +1,68 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What every backend offers, and what it is given.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node, file_name
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Host, Problem, Store
+
+__all__ = ["Backend", "Host", "Member", "Problem", "Store", "only"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A host of a cluster, as the inventory or the play declares it.
+
+    containers: names that the operator gave. inside: belongs to the present batch of the play, so its nodes may be
+    restarted.
+    """
+
+    host: str
+    inside: bool
+    backend: str
+    containers: tuple[str, ...]
+    image_pattern: str
+    command: tuple[str, ...]
+    state_dir: str
+
+
+class Backend:
+    """One way to run Coreapps."""
+
+    # Whether an incarnation tells one start of a node from another.
+    tells_starts = True
+
+    @classmethod
+    def store(cls, host: Host, member: Member, cluster: str) -> Store:
+        """Where the record of pending restarts lies."""
+        return FileStore(host, member.state_dir, file_name(cluster, member.host))
+
+    @classmethod
+    def refusal(cls, member: Member) -> str | None:
+        """What is wrong with the host's variables, if anything; found out before anything is asked or sent."""
+        raise NotImplementedError
+
+    @classmethod
+    def look(cls, host: Host, member: Member) -> list[Node]:
+        """The client's Coreapps and masters on this host, stopped ones included. Raises Problem."""
+        raise NotImplementedError
+
+    @classmethod
+    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int) -> None:
+        """Stops the node, within C(stop_timeout) seconds, and starts it again. Raises Problem."""
+        raise NotImplementedError
+
+
+def only(nodes: Sequence[Node], node: Node) -> Node | None:
+    """The node as it is now: under its name, or under its id where it was renamed."""
+    by_id = next((found for found in nodes if node.id and found.id == node.id), None)
+    return by_id or next((found for found in nodes if found.name == node.name), None)

@@ -1,0 +1,163 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which hosts share one settings store, and what the role's variables say of each of them.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.module_utils.common.yaml import yaml_load
+
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
+    OF_MEMBER,
+    PREFIX,
+    read_variables,
+    without_omitted,
+)
+
+VARIABLE = "wa_settings_cluster"
+_DEFAULT = "{{ inventory_hostname }}"
+_DEFAULTS: Mapping[str, Any] = yaml_load(
+    (Path(__file__).parents[2] / "roles" / "wa_settings" / "defaults" / "main.yml").read_text(encoding="utf-8")
+)
+# Ansible's own words about a run, and what no variable of the role needs.
+_LEFT_OUT = frozenset({"hostvars", "groups", "vars", "ansible_delegated_vars", "ansible_search_path", "omit"})
+
+Render = Callable[[Any, Mapping[str, Any]], Any]
+
+
+def is_single(task_vars: Mapping[str, Any]) -> bool:
+    """Whether the host says nothing about a cluster. Needs no look at other hosts, so it is cheap on a large fleet."""
+    return bool(task_vars.get(VARIABLE, _DEFAULT) == _DEFAULT)
+
+
+class Inventory:
+    """The hosts of a run as the present task sees them.
+
+    A variable means on another host what it would mean if that host ran this very task: what the play, the role, an include
+    or a loop sets holds for all, and all else is the host's own.
+
+    render: renders a value with the given variables.
+    """
+
+    def __init__(self, task_vars: Mapping[str, Any], render: Render) -> None:
+        self._task_vars = task_vars
+        self._render = render
+        self._own = str(task_vars["inventory_hostname"])
+        self._hostvars = task_vars["hostvars"]
+        self._raw_own = self._hostvars.raw_get(self._own)
+        self._for_all = {
+            name: value
+            for name, value in task_vars.items()
+            if name not in _LEFT_OUT and not self._is_own(name, value) and not _is_default(name, value)
+        }
+
+    def _is_own(self, name: str, value: Any) -> bool:
+        return name in self._raw_own and bool(self._raw_own[name] == value)
+
+    def variables(self, host: str) -> Mapping[str, Any]:
+        """What the present task's variables would be on another host."""
+        if host == self._own:
+            return self._task_vars
+        raw = self._hostvars.raw_get(host)
+        return {**_DEFAULTS, **raw, **self._for_all, "hostvars": self._hostvars, "groups": self._task_vars["groups"]}
+
+    def hosts_of(self, cluster: str) -> list[str]:
+        """The hosts of a cluster, in the inventory's order.
+
+        If the inventory declares clusters, hosts outside the play are among them; otherwise the hosts of the play are
+        all there is. Raises AnsibleActionFail where the name is that of a host which does not declare it.
+        """
+        everybody = self._task_vars["groups"]["all"]
+        in_play = VARIABLE in self._for_all
+        candidates = [host for host in everybody if host in self._play()] if in_play else everybody
+        found = self._clusters(candidates).get(cluster, [])
+        if self._own not in found:
+            found = [self._own, *found]
+        if cluster != self._own and cluster in everybody and cluster not in found:
+            raise AnsibleActionFail(
+                f"{VARIABLE} of {self._own} is {cluster}, the name of a host that does not declare a cluster itself; "
+                f"set {VARIABLE} on every host of the cluster, {cluster} included"
+            )
+        return found
+
+    def _play(self) -> frozenset[str]:
+        return frozenset(self._task_vars["ansible_play_hosts_all"])
+
+    def _clusters(self, candidates: Iterable[str]) -> dict[str, list[str]]:
+        """Cluster to hosts. Found out once in a run for the same variables, since every host has to be rendered for it."""
+        hosts = list(candidates)
+        names = [json.dumps(hosts), repr(sorted((name, str(value)) for name, value in self._for_all.items()))]
+        with alone("clusters", *names):
+            known: dict[str, list[str]] | None = recall("clusters", *names)
+            if known is None:
+                known = {}
+                for host in hosts:
+                    known.setdefault(self._cluster_of(host), []).append(host)
+                keep(known, "clusters", *names)
+        return known
+
+    def _cluster_of(self, host: str) -> str:
+        variables = self.variables(host)
+        value = variables.get(VARIABLE, _DEFAULT)
+        if value == _DEFAULT:
+            return host
+        try:
+            rendered = self._render(value, variables)
+        except Exception:  # noqa: BLE001
+            # Another host's variables are not this host's business; it will be told itself.
+            return host
+        rendered = without_omitted(rendered, variables.get("omit"))
+        return host if rendered in (None, "") else str(rendered)
+
+    def member(self, host: str, environment: Iterable[Any]) -> tuple[Member, dict[str, str]]:
+        """What is declared of a host's containers, and the task's environment as it is there.
+
+        Raises InvalidVariables.
+        """
+        variables = self.variables(host)
+        said = {PREFIX + name: variables[PREFIX + name] for name in OF_MEMBER if PREFIX + name in variables}
+        rendered = self._render(said, variables)
+        values = read_variables(as_plain(without_omitted(rendered, variables.get("omit"))))
+        together: dict[str, str] = {}
+        for layer in environment:
+            found = self._render(layer, variables)
+            together.update({str(name): str(value) for name, value in (found or {}).items()})
+        return member_of(host, values, host in self._task_vars["ansible_play_batch"]), together
+
+
+def member_of(host: str, values: Mapping[str, Any], inside: bool) -> Member:
+    """A member out of the role's variables, as C(read_variables) makes them."""
+    return Member(
+        host=host,
+        inside=inside,
+        backend=values["restart_backend"],
+        containers=tuple(values["restart_containers"]),
+        image_pattern=values["restart_image_pattern"],
+        command=tuple(values["restart_command"]),
+        state_dir=values["state_dir"],
+    )
+
+
+def as_plain(value: Any) -> Any:
+    """Rendered variables in the plain types of JSON: no tags, no vaulted text, no dates."""
+    return json.loads(json.dumps(value, default=_as_text))
+
+
+def _as_text(value: Any) -> str:
+    return str(value.isoformat() if hasattr(value, "isoformat") else value)
+
+
+def _is_default(name: str, value: Any) -> bool:
+    return name in _DEFAULTS and bool(_DEFAULTS[name] == value)

@@ -1,0 +1,114 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which steps the work on a cluster takes, as the items of a task's loop. Pure.
+
+A step concerns a container host or the client's API. Steps one after the other on the same host are one item; where
+the API is called from the controller itself, its steps join whatever item is there.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """C(name) is a method of Work. host: a container host, or None for the API. node: for the steps of a restart."""
+
+    name: str
+    host: str | None = None
+    node: str | None = None
+    about: str | None = None  # the host that an API step is about
+
+
+def demand_steps(
+    hosts: Sequence[str],
+    *,
+    health: bool,
+    writes: bool = False,
+    ask: bool = False,
+    peek: str | None = None,
+) -> list[Step]:
+    """Writes a demand down on all hosts, then the settings, then that they are written.
+
+    health: the client's health is not known yet. writes: there are settings to write. ask: whether they differ is not known
+    yet. peek: a host whose record has not been read yet.
+    """
+    return [
+        *([Step("peek", peek)] if peek is not None else []),
+        *([Step("ask")] if ask else []),
+        *(Step("look", host) for host in hosts),
+        *([Step("health")] if health else []),
+        *(Step("record", host) for host in hosts),
+        *([Step("write")] if writes else []),
+        *(Step("note", host) for host in hosts),
+    ]
+
+
+def restart_steps(hosts: Sequence[str], nodes: Iterable[tuple[str, str]], check_mode: bool) -> list[Step]:
+    """Restarts nodes one after the other.
+
+    nodes: host and name, in order. All but the last come a second time: one that serves when its turn comes lets the
+    stand-bys go first.
+    """
+    turns = list(nodes)
+    again = turns if len(turns) > 1 else []
+    return [
+        *(Step("look", host) for host in hosts),
+        Step("health"),
+        # In check mode no demand was written down, so it is made once more, in memory.
+        *(Step("record", host) for host in hosts if check_mode),
+        Step("regain"),
+        *(Step("recover", host) for host in hosts),
+        *(
+            step
+            for host, node in [*turns, *again]
+            for step in (
+                Step("gate", None, node, host),
+                Step("restart", host, node),
+                Step("wait", None, node, host),
+                Step("settle", host, node),
+            )
+        ),
+        *(Step("release", host) for host in hosts),
+    ]
+
+
+def as_items(context: str, steps: Iterable[Step], own: str, api: str | None, phase: str) -> list[Item]:
+    """The items of the loop. own: the host that acts. api: the host that calls the API; None: the controller itself.
+
+    phase: C(demand) or C(restart).
+    """
+    items: list[Item] = []
+    for step in steps:
+        on_api = step.host is None
+        host = step.host if step.host is not None else api
+        last = items[-1] if items else None
+        if last is None or (host is not None and (last["host"], last["api"]) != (host, on_api)):
+            last = {"context": context, "host": host or own, "api": on_api and api is not None, "do": []}
+            items.append(last)
+        last["do"].append([step.name, step.about or step.host or "", step.node or ""])
+    for item in items:
+        item["label"] = label(item)
+        if item["host"] != own or item["api"]:
+            item["delegate_to"] = item["host"]
+    if items:
+        items[-1]["last"] = phase
+    return items
+
+
+_SAID = {"write": "write the settings", "record": "write the restart down", "restart": "restart"}
+
+
+def label(item: Item) -> str:
+    """What an item does, for the line of its result."""
+    doing = [f"{_SAID[name]}{' ' + node if node else ''}" for name, _host, node in item["do"] if name in _SAID]
+    return f"{item['host']}: {', '.join(dict.fromkeys(doing)) or item['do'][0][0]}"

@@ -1,0 +1,152 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where records lie: a directory on the container host, read and changed by lines of a POSIX shell.
+
+A change compares and replaces in one step under a lock, so that no other run's change is lost. It takes no Python on
+the host; a module's payload would cost half a second each time.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+_MARK = "wabiz-onprem-record"
+# What a container's own root file system is on; it goes with the container.
+_VOLATILE = ("overlay", "aufs", "fuse-overlay", "fuse.fuse-overlay", "unionfs")
+
+_EXAMINE = r"""
+examine() {
+  place=$d
+  while ! test -e "$place" && ! test -L "$place"; do place=$(dirname "$place"); done
+  fs=$(stat -f -c %T "$place" 2>/dev/null)
+  if test -L "$d"; then verdict='is a symbolic link'
+  elif test -e "$d" && ! test -d "$d"; then verdict='is not a directory'
+  elif test -L "$f"; then verdict='holds a record that is a symbolic link'
+  elif test -d "$d" && ! { test -r "$d" && test -x "$d"; }; then verdict='cannot be read; does the play need become?'
+  elif test -d "$d" && test -n "$(find "$d" -prune \( -perm -020 -o -perm -002 \) -print)"; then
+    verdict='may be written by others; take that right away (chmod go-w)'
+  elif test -d "$d" && ! test -O "$d" && test -z "$(find "$d" -prune -user 0 -print)"; then
+    verdict='belongs to another user'
+  elif test -e "$f" && ! test -r "$f"; then verdict='holds a record that cannot be read; does the play need become?'
+  elif ! test -w "$place"; then verdict='cannot be written; does the play need become?'
+  else verdict=fine; fi
+}
+tell() { echo "$mark $fs $verdict"; cat "$f" 2>/dev/null; echo "$mark"; }
+"""
+_READ = "examine; tell"
+_SWAP = r"""
+examine
+test "$verdict" = fine || { tell; exit 0; }
+case "$volatile$fs" in no*overlay*|noaufs*|nounionfs*) tell; exit 0;; esac
+umask 077
+mkdir -p "$d" || exit
+command -v flock >/dev/null || { echo 'the program flock is missing'; exit 1; }
+exec 9<"$d" || exit
+flock -w 30 9 || { echo 'the lock of the directory was not given within 30 s'; exit 1; }
+if test "$(cat "$f" 2>/dev/null)" = "$old"; then
+  if test -z "$new"; then rm -f "$f" || exit
+  else
+    draft=$(mktemp "$d/.draft.XXXXXX") || exit
+    { printf '%s\n' "$new" >"$draft" && { sync "$draft" 2>/dev/null || sync; } && mv -f "$draft" "$f"; } ||
+      { rm -f "$draft"; exit 1; }
+  fi
+  sync "$d" 2>/dev/null || sync
+fi
+tell
+"""
+
+
+class Problem(Exception):
+    """Something could not be found out or done on a host; the message says what, in one line."""
+
+
+class Host(Protocol):
+    """A host that commands reach, over the connection of the present task."""
+
+    def run(self, command: str) -> str:
+        """Runs lines of a POSIX shell there; what they printed. Raises Problem where they fail."""
+
+    def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Runs a module there; its result."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What was found where a record lies.
+
+    text: the record, or None. unusable: why no record may be kept there. volatile: whether it goes with a container.
+    """
+
+    text: str | None = None
+    unusable: str | None = None
+    volatile: bool = False
+
+
+class Store(Protocol):
+    """Where one record lies."""
+
+    name: str  # for people
+
+    def read(self) -> Place:
+        """What is there now. Raises Problem."""
+
+    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+        """Replaces C(old) by C(new) if that is still what is there, and C(volatile) or the place is not.
+
+        None stands for no record. Returns what is there afterwards. Raises Problem.
+        """
+
+
+class FileStore:
+    """A record in a directory of the host that the present task is connected to."""
+
+    def __init__(self, host: Host, directory: str, file: str) -> None:
+        self._host = host
+        self._directory = directory.rstrip("/") or "/"
+        self.name = f"{self._directory}/{file}"
+
+    def read_here(self) -> str | None:
+        """The record where the host is this machine and this account. Raises Problem."""
+        try:
+            return Path(self.name).read_bytes().decode(errors="replace")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise Problem(f"{self.name}: cannot be read ({error.strerror}); does the play need become?") from None
+
+    def read(self) -> Place:
+        return self._call(_READ)
+
+    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+        return self._call(_SWAP, old=old, new=new, volatile="yes" if volatile else "no")
+
+    def _call(self, script: str, **words: str | None) -> Place:
+        names = {"mark": _MARK, "d": self._directory, "f": self.name, **words}
+        values = "\n".join(f"{name}={shlex.quote((word or '').rstrip())}" for name, word in names.items())
+        try:
+            return read_answer(self._host.run(f"{values}\n{_EXAMINE}\n{script}"), self._directory)
+        except Problem as problem:
+            raise Problem(f"{self.name}: {problem}") from None
+
+
+def read_answer(output: str, directory: str) -> Place:
+    """What the scripts print. Raises Problem where it is not that."""
+    _before, found, rest = output.partition(_MARK + " ")
+    head, _newline, rest = rest.partition("\n")
+    text, end, _after = rest.rpartition(_MARK)
+    if not found or not end:
+        raise Problem(f"the answer of the host cannot be read: {' '.join(output.split())[:200] or 'nothing'}")
+    file_system, _space, verdict = head.partition(" ")
+    return Place(
+        text=text if text.strip() else None,
+        unusable=None if verdict == "fine" else f"{directory} {verdict}",
+        volatile=file_system.lower().startswith(_VOLATILE),
+    )

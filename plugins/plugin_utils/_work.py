@@ -1,0 +1,943 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The steps of a change or a rolling restart on one cluster, as one task carries them out.
+
+A task that loops over steps runs all of them in one process, each delegated to the host that it concerns. So the steps
+share this object, a lease is never held across tasks, and hosts of one run that wait for each other cannot block each
+other. What is decided here comes from the pure C(_protocol) and C(_record); what is done goes through a C(Port).
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import read_node
+from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, read_declaration
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Host, Member, Problem, only
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
+    ClientHealth,
+    Look,
+    Refused,
+    Restart,
+    Targets,
+    Wanted,
+    adopted,
+    expected_connected,
+    in_order,
+    is_pending,
+    leads,
+    settled_otherwise,
+    stopped_since,
+    targets,
+    unproven,
+    without_seen,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
+    MASTER,
+    Change,
+    Lease,
+    Node,
+    Pending,
+    Record,
+    Sent,
+    Unreadable,
+    begin_restart,
+    demand,
+    is_same,
+    may_take,
+    note_written,
+    parse,
+    render,
+    settle,
+    tidy,
+    withdraw,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Store
+
+Result = dict[str, Any]
+
+_POLL = 0.2  # seconds between two looks at something that is expected soon
+_STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the same when it is dead
+_SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
+_LEASE_SLACK = 60.0  # seconds
+
+
+class Failed(Exception):
+    """The work on this cluster cannot go on; the message says why, where and what to do."""
+
+
+class Port(Protocol):
+    """What the present step may use: a host, the client's API, and the person who watches."""
+
+    host: Host
+
+    def store(self, member: Member, cluster: str) -> Store:
+        """Where the member's record lies."""
+
+    def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:
+        """Runs a module of the collection; its result."""
+
+    def watch(self) -> Callable[[], Sequence[HealthNode] | None] | None:
+        """What asks for the health at any moment, also from another thread; None where the API is elsewhere."""
+
+    def say(self, line: str) -> None:
+        """Shows a line."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What was meant when the work was asked for. It is handed over as it is, never read from variables again."""
+
+    id: str
+    host: str
+    cluster: str
+    members: tuple[Member, ...]
+    environments: Mapping[str, Mapping[str, str]]
+    connection: Mapping[str, Any]
+    settings: Mapping[str, Any] | None  # the module's arguments without the connection's; None: nothing to write
+    wanted: Wanted
+    unverified: tuple[str, ...]  # settings to write that the client does not report
+    changes: tuple[str, ...]
+    values: Mapping[str, Any]
+    api: str | None  # the host that calls the API; None: the controller, in the process of the task
+    may_restart: bool
+    by_itself: bool  # the restart does not wait for a handler
+    health: Mapping[str, Any] | None = None
+    restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
+
+    @property
+    def api_here(self) -> bool:
+        return self.api is None
+
+    def member(self, host: str) -> Member:
+        return next(member for member in self.members if member.host == host)
+
+    @property
+    def masters(self) -> bool | None:
+        value = str(self.values["restart_masters"])
+        return None if value == "auto" else bool(boolean(value))
+
+    @property
+    def health_timeout(self) -> float:
+        return float(self.values["health_timeout"])
+
+
+def context_to_json(context: Context) -> dict[str, Any]:
+    return asdict(context)
+
+
+def context_from_json(found: Mapping[str, Any]) -> Context:
+    members = tuple(
+        Member(**{**member, "containers": tuple(member["containers"]), "command": tuple(member["command"])})
+        for member in found["members"]
+    )
+    wanted = Wanted(tuple(found["wanted"]["settings"]), found["wanted"]["everything"])
+    return Context(
+        **{
+            **found,
+            "members": members,
+            "wanted": wanted,
+            **{name: tuple(found[name]) for name in ("changes", "unverified")},
+        }
+    )
+
+
+def read_client_health(result: Mapping[str, Any] | None) -> ClientHealth:
+    """What a result of C(wa_health_info) says."""
+    if not result or not result.get("nodes"):
+        return ClientHealth()
+    nodes = tuple(read_node(node.get("name"), node) for node in result["nodes"])
+    return ClientHealth(nodes, bool(result["clustered"]), result.get("shards"))
+
+
+@dataclass
+class _Member:
+    """What the work knows of one host."""
+
+    member: Member
+    look: Look | None = None
+    place: Place | None = None
+    stored: str | None = None  # the text of the record as it lies there
+    before: Record | None = None  # before this work's demand
+    leased: bool = False
+
+
+@dataclass
+class _Now:
+    """The node that is restarting."""
+
+    restart: Restart
+    generation: int = 0
+    started: Node | None = None  # as it was just after its start
+    started_at: float = 0.0
+    standby: bool = False
+    done: bool = False
+
+
+class Work:
+    """The work on one cluster. Each public method is a step; what goes wrong ends the work, and only cleaning up is left."""
+
+    def __init__(
+        self,
+        context: Context,
+        check_mode: bool,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.context = context
+        self.check_mode = check_mode
+        self.failure: str | None = None
+        self.restarted: list[str] = []
+        self.warnings: list[str] = []
+        self._clock = clock
+        self._sleep = sleep
+        seconds = float(context.values["restart_stop_timeout"]) + context.health_timeout + _LEASE_SLACK
+        self._lease = new_lease(seconds)
+        self._members = {member.host: _Member(member) for member in context.members}
+        self._health = read_client_health(context.health)
+        self._wanted = context.wanted
+        self._settings = context.settings
+        self._unverified = context.unverified
+        self._peeked: Record | None = None
+        self._differs = bool(context.wanted)
+        self._targets: Targets | None = None
+        self._written: Result | None = None
+        self._waited = False
+        self._restarts: list[Restart] | None = None
+        self._expected: int | None = None
+        self._now: _Now | None = None
+        self._warned: set[str] = set()
+
+    # --- looking ---------------------------------------------------------------------------------------------
+
+    @property
+    def _looks(self) -> list[Look]:
+        return [known.look for known in self._members.values() if known.look is not None]
+
+    @property
+    def _due(self) -> bool:
+        """Whether there is anything to do, as far as it is known."""
+        if self._differs or self._peeked is None:
+            return True
+        return self._peeked.is_pending and self.context.may_restart
+
+    def peek(self, port: Port, host: str) -> Result:
+        """Reads a record, without taking the lease."""
+        store = port.store(self._members[host].member, self.context.cluster)
+        record, lost = self._parse(store.read().text, host)
+        # What cannot be read means that everything is pending.
+        self._peeked = record if lost is None else None
+        return {}
+
+    def ask(self, port: Port, _host: str) -> Result:
+        """Asks whether the settings differ, where only another host can."""
+        found = port.api("wa_application_settings", self._settings or {}, check_mode=True)
+        if found.get("failed"):
+            raise Unwritten(found)
+        self._unverified = tuple(found["unverified_settings"])
+        self._wanted = replace(self._wanted, settings=tuple(found["restart_settings"]))
+        self._differs = bool(found["changed_settings"] or found["changed"] or self._wanted)
+        if not self._differs:
+            self._settings = None
+        return {}
+
+    def look(self, port: Port, host: str) -> Result:
+        """Takes the lease, reads the record, and finds the nodes of one host."""
+        known = self._members[host]
+        if not self._due:
+            return {}
+        member = known.member
+        try:
+            record, lost = self._take_lease(port, known)
+            nodes = tuple(BACKENDS[member.backend].look(port.host, member))
+        except Problem as problem:
+            known.look = Look(host, member.inside, problem=str(problem))
+            return {}
+        known.look = Look(
+            host, member.inside, nodes=nodes, record=record, lost=lost, names_given=bool(member.containers)
+        )
+        known.before = record
+        if lost is not None:
+            self._warn(f"the record of pending restarts cannot be read, so every restart is pending: {lost}")
+        return {}
+
+    def _take_lease(self, port: Port, known: _Member) -> tuple[Record, str | None]:
+        store = port.store(known.member, self.context.cluster)
+        place = store.read() if self.check_mode else self._acquire(port, store, known)
+        if place.unusable is not None and not (self.check_mode and not self._wanted and place.text is not None):
+            raise Problem(place.unusable)
+        if place.volatile and self._wanted and not self.context.values["volatile_state"]:
+            raise Problem(
+                f"wa_settings_state_dir {known.member.state_dir} lies on a container's own root file system, where the "
+                "record of a pending restart goes with the container; give a directory on a volume or on a host, or "
+                "set wa_settings_volatile_state if that is meant"
+            )
+        known.place, known.stored = place, place.text
+        return self._parse(place.text, known.member.host)
+
+    def _parse(self, text: str | None, host: str) -> tuple[Record, str | None]:
+        empty = Record(self.context.cluster, host)
+        if text is None:
+            return empty, None
+        try:
+            return parse(text, self.context.cluster, host), None
+        except Unreadable as problem:
+            return empty, f"{host}: {problem}"
+
+    def _acquire(self, port: Port, store: Store, known: _Member) -> Place:
+        """Takes the lease of one host, and waits for who holds it. Raises Failed at the end of the time."""
+        volatile = bool(self.context.values["volatile_state"])
+        limit, start = float(self.context.values["lock_timeout"]), self._clock()
+        seen: tuple[Lease | None, float] = (None, start)
+        said_at: float | None = None
+        old: str | None = None
+        while True:
+            record, _lost = self._parse(old, known.member.host)
+            moment = self._clock()
+            if record.lease != seen[0]:
+                seen = (record.lease, moment)
+            gone = record.lease is not None and is_gone(record.lease)
+            if may_take(record.lease, self._lease.token, gone, moment - seen[1]):
+                new = render(replace(record, lease=self._lease))
+                place = store.swap(old, new, volatile or not self._wanted)
+                if place.unusable is not None or (place.volatile and self._wanted and not volatile):
+                    return place
+                if place.text is not None and place.text.strip() == new.strip():
+                    known.leased = True
+                    return place
+                old = place.text
+                continue
+            self._waited = True
+            mine = record.lease is not None and record.lease.run == RUN
+            waited = moment - start
+            if not mine and waited > limit:
+                raise Failed(
+                    f"cluster {self.context.cluster}: {record.lease} works on it since before, and "
+                    f"wa_settings_lock_timeout ({limit:g} s) is over. Nothing was changed by this run; its lease on "
+                    f"{known.member.host} lies in {store.name}"
+                )
+            if not mine and (said_at is None or moment - said_at >= 15):
+                port.say(f"waiting for {record.lease} on cluster {self.context.cluster}, {waited:.0f} s of {limit:g} s")
+                said_at = moment
+            self._sleep(min(1.0, max(_POLL, waited / 10)))
+            old = store.read().text
+
+    def _update(self, port: Port, host: str, change: Change) -> None:
+        """Changes a record that this work holds the lease of. Raises Failed where it cannot."""
+        known = self._members[host]
+        if known.look is None or known.look.record is None:
+            return
+        if self.check_mode:
+            known.look = replace(known.look, record=change(known.look.record))
+            return
+        store = port.store(known.member, self.context.cluster)
+        for _attempt in range(3):
+            present, lost = self._parse(known.stored, host)
+            if lost is not None:
+                present = replace(known.look.record, lease=self._lease)
+            if present.lease is None or present.lease.token != self._lease.token:
+                known.leased = False
+                raise Failed(
+                    f"cluster {self.context.cluster}: the lease on {host} was taken over by "
+                    f"{present.lease or 'nobody, and the record is gone'}; nothing more is done here"
+                )
+            changed = change(present)
+            new = None if changed.is_empty else render(changed)
+            if new == known.stored:
+                known.look = replace(known.look, record=changed)
+                return
+            try:
+                place = store.swap(known.stored, new, volatile=True)
+            except Problem as problem:
+                raise Failed(f"the record of pending restarts cannot be written: {problem}") from None
+            if place.unusable is not None:
+                raise Failed(f"the record of pending restarts cannot be written: {place.unusable}")
+            known.stored = place.text
+            if (place.text or "").strip() == (new or "").strip():
+                known.look = replace(known.look, record=changed, lost=None)
+                return
+        raise Failed(f"{store.name}: the record is changed by others all the time")
+
+    def health(self, port: Port, _host: str) -> Result:
+        """Asks for the client's health before anything is demanded."""
+        if not self._due:
+            return {}
+        self._health = read_client_health(port.api("wa_health_info", {}))
+        return {}
+
+    # --- a demand --------------------------------------------------------------------------------------------
+
+    def record(self, port: Port, host: str) -> Result:
+        """Writes the pending restart down on one host, before the settings are written."""
+        if not self._due:
+            return {}
+        if self._targets is None:
+            self._decide(port)
+        found = self._targets
+        if found is None:
+            return {}
+        look = self._members[host].look
+        if look is None or look.record is None:
+            return {}
+        ready = adopted(look, self._looks, now())
+        self._members[host].before = replace(ready, lease=None)
+        nodes = found.nodes.get(host, ())
+        settings = tuple(name for name in self._wanted.settings)
+
+        def change(present: Record) -> Record:
+            after = replace(ready, lease=present.lease)
+            if self._wanted and (nodes or found.elsewhere):
+                after = demand(
+                    after,
+                    nodes,
+                    settings=settings,
+                    recorded=now(),
+                    connected_before=self._health.connected,
+                    elsewhere=found.elsewhere,
+                )
+            if not self._wanted.settings and after.noted < after.generation:
+                # Nothing is written for this demand, so what starts from now on runs with what it should.
+                after = note_written(after, look.nodes)
+            return after
+
+        if ready != look.record or self._wanted:
+            self._update(port, host, change)
+        return {}
+
+    def _decide(self, port: Port) -> None:
+        if self._waited and self._settings is not None and self.context.api_here and not self.check_mode:
+            # Whoever held the lease may have written the same.
+            self.ask(port, "")
+        self._leave_out_what_was_sent()
+        self._targets = targets(
+            self.context.cluster,
+            self._looks,
+            self._wanted,
+            masters=self.context.masters,
+            health=self._health,
+            partial_cluster=bool(self.context.values["partial_cluster"]),
+        )
+        for warning in self._targets.warnings:
+            self._warn(warning)
+
+    def _leave_out_what_was_sent(self) -> None:
+        """Takes settings out that the client does not report, and whose very value it is known to have accepted."""
+        names = set(self._unverified) & set(self._wanted.settings)
+        if self._settings is None or not names:
+            return
+        records = [look.record for look in self._looks if look.record is not None]
+        values = declared_values(self._settings, names)
+        known = {
+            name
+            for name, value in values.items()
+            if records and all(record.sent is not None and record.sent.knows(name, value) for record in records)
+        }
+        if known:
+            self._settings = without(self._settings, known)
+            self._wanted = replace(
+                self._wanted, settings=tuple(name for name in self._wanted.settings if name not in known)
+            )
+
+    def write(self, port: Port, _host: str) -> Result:
+        """Writes the settings and reads them back."""
+        if self._settings is None or not self._due:
+            return {}
+        result = port.api("wa_application_settings", self._settings, check_mode=self.check_mode)
+        self._written = result
+        health = read_client_health(result.pop("health", None))
+        if health.nodes is not None:
+            self._health = health
+        if result.get("failed"):
+            raise Unwritten(result)
+        return result
+
+    @property
+    def _certainly_unwritten(self) -> bool:
+        """Whether nothing of this work's has reached the client: never tried, refused, or there was nothing to change."""
+        return self._written is None or self._written.get("changed") is False
+
+    def note(self, port: Port, host: str) -> Result:
+        """Notes on one host that the settings are written, and gives the lease back."""
+        known = self._members[host]
+        look, before = known.look, known.before
+        if look is None or look.record is None:
+            return {}
+        nodes: tuple[Node, ...] = look.nodes
+        writes = self._settings is not None and bool(self._wanted.settings)
+        if writes and not self._certainly_unwritten:
+            try:
+                nodes = tuple(BACKENDS[known.member.backend].look(port.host, known.member))
+            except Problem as problem:
+                # Then every node stays pending until a run can tell.
+                self._warn(f"{host} cannot be looked at after the writing ({problem})")
+                return self._release(port, host)
+
+        def change(record: Record) -> Record:
+            if writes and before is not None and record.noted < record.generation:
+                if self._certainly_unwritten:
+                    record = withdraw(record, before)
+                else:
+                    record = note_written(record, nodes, self._health.connected)
+            record = without_seen(record, self._looks)
+            return self._learned(record)
+
+        known.look = replace(look, nodes=nodes)
+        return self._release(port, host, change)
+
+    def _learned(self, record: Record) -> Record:
+        """The record with what the client accepted and does not report."""
+        written, settings = self._written, self._settings
+        if written is None or settings is None or written.get("failed"):
+            return record
+        if settings.get("state") == "absent":
+            return replace(record, sent=None)
+        unverified = set(written.get("unverified_settings", ())) & set(written.get("restart_settings", ()))
+        if not unverified:
+            return record
+        version = written.get("client_version")
+        sent = record.sent
+        if sent is None or sent.version != version:
+            sent = Sent(salt=self._lease.token, version=version)
+        return replace(record, sent=sent.learn(declared_values(settings, unverified)))
+
+    def _release(self, port: Port, host: str, change: Change | None = None) -> Result:
+        if self._members[host].leased or self.check_mode:
+            self._update(port, host, lambda record: replace(change(record) if change else record, lease=None))
+            self._members[host].leased = False
+        return {}
+
+    # --- restarts --------------------------------------------------------------------------------------------
+
+    def in_order(self) -> list[Restart]:
+        """What has to restart by this run, in order, as far as it was looked at."""
+        return in_order(self._looks, self._health, self.context.masters)
+
+    def regain(self, port: Port, _host: str) -> Result:
+        """Waits until the client is as healthy as before, if a node is still to come back from an earlier restart."""
+        targets(self.context.cluster, self._looks, Wanted(), masters=None, health=self._health)
+        given = self.context.values["expect_connected"]
+        self._expected = expected_connected(self._looks, self._health, given)
+        self._adopt()
+        self._restarts = self.in_order()
+        for look in self._looks:
+            down = stopped_since(look)
+            if down:
+                self._warn(
+                    f"{look.host} of cluster {self.context.cluster}: {', '.join(down)} had a pending restart and is "
+                    "stopped. It is not started; once you start it, it runs with the settings that are stored"
+                )
+        returning = [name for look in self._looks for name in _returning(look)]
+        if not returning or self.check_mode:
+            return {}
+        port.say(f"Waiting for {', '.join(returning)}, which has started since and was not seen healthy yet")
+        missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
+        if missing is not None:
+            raise Failed(self._not_returned(returning, missing))
+        return {}
+
+    def _adopt(self) -> None:
+        for known in self._members.values():
+            if known.look is not None and known.look.record is not None:
+                known.look = replace(known.look, record=adopted(known.look, self._looks, now()))
+
+    def _not_returned(self, names: Sequence[str], missing: str) -> str:
+        return (
+            f"{', '.join(names)} is not back since its restart: {missing}. Nothing else of cluster "
+            f"{self.context.cluster} is restarted until it is; {self._left()}"
+        )
+
+    def recover(self, port: Port, host: str) -> Result:
+        """Sees on one host that what is to come back runs, and takes off the record what needs no restart any more."""
+        known = self._members[host]
+        look = known.look
+        if look is None or look.record is None or self.check_mode:
+            return {}
+        adopted_record, returning = look.record, look.record.returning
+        if _returning(look):
+            missing = self._await_node(port, known, returning, self._clock() + self.context.health_timeout)
+            if missing is not None:
+                raise Failed(self._not_returned(_returning(look), missing))
+            look = known.look or look
+        gone = settled_otherwise(look, self.context.masters)
+
+        def change(record: Record) -> Record:
+            record = replace(adopted_record, lease=record.lease)
+            for entry in gone:
+                record = settle(record, entry, record.generation)
+            return tidy(replace(record, returning=None))
+
+        self._update(port, host, change)
+        return {}
+
+    def _await_node(self, port: Port, known: _Member, returning: Pending | None, end: float) -> str | None:
+        """Waits until the engine says that a host's nodes with a restart behind them run; what is wrong, or None."""
+        since = self._clock()
+        seen = ""
+        while True:
+            try:
+                nodes = BACKENDS[known.member.backend].look(port.host, known.member)
+            except Problem as problem:
+                return str(problem)
+            if known.look is not None:
+                known.look = replace(known.look, nodes=tuple(nodes))
+            watched = self._watched(known, returning)
+            state = " ".join(node.incarnation for node in watched)
+            if state != seen:
+                seen, since = state, self._clock()
+            wrong = next((node for node in watched if not node.running or not node.steady), None)
+            if wrong is None and (watched or returning is None) and self._clock() - since >= self._steady(known):
+                return None
+            if self._clock() >= end:
+                if wrong is None:
+                    return "its container is gone" if not watched else "it starts over and over"
+                return f"{wrong.name} is stopped" if not wrong.running else f"{wrong.name} starts over and over"
+            self._sleep(_POLL)
+
+    def _steady(self, known: _Member) -> float:
+        return _STEADY if BACKENDS[known.member.backend].tells_starts else 0.0
+
+    @staticmethod
+    def _watched(known: _Member, returning: Pending | None) -> list[Node]:
+        look = known.look
+        if look is None:
+            return []
+        watched = unproven(look)
+        if returning is not None:
+            same = [node for node in look.nodes if is_same(returning, node)]
+            same = same or [node for node in look.nodes if returning.unit and node.unit == returning.unit]
+            watched += [node for node in same if node not in watched]
+        return watched
+
+    def gate(self, port: Port, host: str, name: str) -> Result:
+        """Sees before a node is stopped that its restart is still due, and that the cluster is as healthy as before."""
+        self._now = None
+        item = next((r for r in self._restarts or () if (r.host, r.node.name) == (host, name)), None)
+        known = self._members[host]
+        if item is None or known.look is None or known.look.record is None:
+            return {}
+        node = only(known.look.nodes, item.node)
+        if node is None or not is_pending(known.look.record, node, self.context.masters):
+            return {}
+        if self.check_mode:
+            self._now = _Now(item)
+            return {}
+        missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
+        if missing is not None:
+            raise Failed(
+                f"cluster {self.context.cluster} is not as healthy as before the first restart: {missing}. {item.label} "
+                f"was not stopped; {self._left()}. If this state is meant, say so with wa_settings_expect_connected"
+            )
+        if self._comes_later(item):
+            return {}
+        entry = self._health.find(node)
+        self._now = _Now(item, standby=entry is not None and not leads(node, self._health) and node.kind != MASTER)
+        return {}
+
+    def _comes_later(self, item: Restart) -> bool:
+        """Whether a stand-by has to go first: who is connected may have changed since the order was fixed."""
+        if not leads(item.node, self._health):
+            return False
+        others = [r for r in self._restarts or () if r.node.kind == item.node.kind and r.label not in self.restarted]
+        return any(not leads(other.node, self._health) for other in others if other is not item)
+
+    def restart(self, port: Port, host: str, _name: str) -> Result:
+        """Notes that the node is about to be stopped, then stops and starts it."""
+        at = self._now
+        if at is None:
+            return {}
+        known, item = self._members[host], at.restart
+        if self.check_mode:
+            port.say(f"Would restart {item.title}: {item.label}")
+            self.restarted.append(item.label)
+            return {"changed": True}
+        port.say(f"Restarting {item.title}: {item.label}")
+        backend = BACKENDS[known.member.backend]
+        node = item.node
+        try:
+            node = only(backend.look(port.host, known.member), item.node) or item.node
+        except Problem as problem:
+            raise Failed(f"{item.title}, {item.label}, cannot be looked at: {problem}; {self._left()}") from None
+
+        def change(record: Record) -> Record:
+            at.generation = record.generation
+            lease = record.lease
+            renewed = None if lease is None else replace(lease, renewal=lease.renewal + 1)
+            return begin_restart(replace(record, lease=renewed), node)
+
+        self._update(port, host, change)
+        watch = _Watch(port.watch(), node) if not backend.tells_starts else None
+        try:
+            if watch is not None:
+                watch.start()
+            backend.restart(port.host, known.member, node, int(self.context.values["restart_stop_timeout"]))
+        except Problem as problem:
+            raise Failed(f"{item.title}, {item.label}, could not be restarted: {problem}; {self._left()}") from None
+        finally:
+            if watch is not None:
+                watch.stop(_SIGN_AFTER)
+        at.started_at = self._clock()
+        if watch is not None and watch.proves_nothing_happened:
+            raise Failed(
+                f"{item.title}, {item.label}: wa_settings_restart_command ended well, but the node stayed connected all "
+                f"the time, so it was not restarted; {self._left()}"
+            )
+        return {"changed": True}
+
+    def wait(self, port: Port, _host: str, _name: str) -> Result:
+        """Waits until the client is as healthy as before, and lists the node again."""
+        at = self._now
+        if at is None or self.check_mode:
+            return {}
+        item = at.restart
+        missing = self._await_health(port, item, at.started_at + self.context.health_timeout)
+        if missing is not None:
+            raise Failed(self._not_back(item, missing))
+        return {}
+
+    def settle(self, port: Port, host: str, _name: str) -> Result:
+        """Sees that the node itself runs, and takes it off the record."""
+        at = self._now
+        if at is None or self.check_mode:
+            return {}
+        known, item = self._members[host], at.restart
+        missing = self._await_steady(port, known, at)
+        if missing is not None:
+            raise Failed(self._not_back(item, missing))
+        self._update(port, host, lambda record: settle(record, item.node, at.generation))
+        self.restarted.append(item.label)
+        return {}
+
+    def _await_steady(self, port: Port, known: _Member, at: _Now) -> str | None:
+        """What is wrong with a node that has just started; None when it runs, and has for a while if it is a stand-by."""
+        backend = BACKENDS[known.member.backend]
+        if not backend.tells_starts:
+            return None
+        end, item = at.started_at + self.context.health_timeout, at.restart
+        first: Node | None = None
+        since = self._clock()
+        while True:
+            try:
+                nodes = backend.look(port.host, known.member)
+            except Problem as problem:
+                return str(problem)
+            node = only(nodes, item.node)
+            if node is None and item.node.unit:
+                node = next((n for n in nodes if n.unit == item.node.unit and n.incarnation != item.node.incarnation), None)
+            if first is None or node is None or node.incarnation != first.incarnation:
+                first, since = node, self._clock()
+            needed = _STEADY if at.standby else 0.0
+            fine = node is not None and node.running and node.steady
+            if fine and self._clock() - since >= needed:
+                if known.look is not None:
+                    known.look = replace(known.look, nodes=tuple(nodes))
+                return None
+            if self._clock() >= end:
+                if node is None:
+                    return "its container is gone"
+                return "its container is stopped" if not node.running else "its container starts over and over"
+            self._sleep(_POLL)
+
+    def _await_health(self, port: Port, item: Restart | None, end: float) -> str | None:
+        """Waits for health; what is missing at the end, or None. A first question is always asked."""
+        arguments: dict[str, Any] = {
+            "wait": True,
+            "wait_timeout": max(0.1, end - self._clock()),
+            "wait_interval": _POLL,
+            "expect_connected": 1 if self._expected is None else self._expected,
+        }
+        entry = self._health.find(item.node) if item is not None else None
+        if entry is not None and entry.name:
+            arguments["expect_nodes"] = [entry.name.rpartition(":")[0] or entry.name]
+        result = port.api("wa_health_info", arguments)
+        health = read_client_health(result)
+        if health.nodes is not None:
+            self._health = replace(health, shards=health.shards or self._health.shards)
+        return str(result.get("msg") or "the client is not healthy") if result.get("failed") else None
+
+    def _not_back(self, item: Restart, missing: str) -> str:
+        return (
+            f"{item.title}, {item.label}, did not come back: {missing}. The other nodes of cluster "
+            f"{self.context.cluster} were left as they are; {self._left()}"
+        )
+
+    def _left(self) -> str:
+        names = [item.label for item in self._restarts or () if item.label not in self.restarted]
+        return f"pending restarts, done by a later run: {', '.join(names) or 'none'}"
+
+    def release(self, port: Port, host: str) -> Result:
+        """Gives the lease of one host back."""
+        done = [item.node for item in self._restarts or () if item.label in self.restarted and item.node.id]
+
+        def change(record: Record) -> Record:
+            # Hosts of the inventory that are one machine list the same containers.
+            for node in done:
+                if any(entry.id == node.id for entry in record.nodes):
+                    record = settle(record, node, record.generation)
+            return without_seen(record, self._looks)
+
+        return self._release(port, host, change)
+
+    # --- what people see -------------------------------------------------------------------------------------
+
+    @property
+    def secrets(self) -> set[str]:
+        """What no message may show."""
+        return secrets_of({**self.context.connection, **(self.context.settings or {})})
+
+    @property
+    def changed_settings(self) -> list[str]:
+        """What this run has changed, or would change."""
+        if self._written is None or self._written.get("changed") is False:
+            return list(self.context.changes) if self.context.settings is None else []
+        return list(self._written.get("changed_settings", ()))
+
+    def summary(self) -> Result:
+        """What the role says of this run for one client or cluster."""
+        changed = self.changed_settings or list(self.context.changes)
+        return {"changed_settings": changed, "restarted": list(self.restarted), "pending": self.still_pending()}
+
+    def line(self, is_end: bool) -> str | None:
+        """The summary for the person who watches, if this is the end of it."""
+        summary = self.summary()
+        if not is_end or self.failure is not None or not any(summary.values()):
+            return None
+        return summary_line(self.context.cluster, summary, self.check_mode, self.context.may_restart)
+
+    def _warn(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
+            self.warnings.append(text)
+
+    def still_pending(self) -> list[str]:
+        """Labels of what has a pending restart, on all hosts that were looked at, in order."""
+        names = [item.label for item in in_order([replace(look, inside=True) for look in self._looks], self._health)]
+        if self.check_mode:
+            names = [name for name in names if name not in self.restarted]
+        names += [f"all Coreapps on {host}" for look in self._looks if look.record for host in look.record.elsewhere]
+        return list(dict.fromkeys(names))
+
+
+def _returning(look: Look) -> list[str]:
+    """Nodes of a host that have started since, by whoever's hand, or were stopped by a run, and are to be seen healthy."""
+    if look.record is None:
+        return []
+    returning = look.record.returning
+    names = [returning.name] if returning is not None else []
+    names += [node.name for node in unproven(look) if node.name not in names]
+    return [f"{name} on {look.host}" for name in names]
+
+
+class Unwritten(Failed):
+    """The module that writes has failed; its result is the step's."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__(str(result.get("msg")))
+        self.result = result
+
+
+def without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any] | None:
+    """The module's arguments without some settings; None where no setting is left."""
+    kept = {
+        option: _without(settings.get(option) or {}, names, ()) for option in ("settings", "extra_settings")
+    }
+    if not any(kept.values()):
+        return None
+    return {**settings, **{option: value or None for option, value in kept.items()}}
+
+
+def _without(settings: Mapping[str, Any], names: set[str], above: tuple[str, ...]) -> dict[str, Any]:
+    kept = {}
+    for name, value in settings.items():
+        path = (*above, name)
+        if dotted(path) not in names:
+            below = _without(value, names, path) if isinstance(value, Mapping) else value
+            if below != {} or value == {}:
+                kept[name] = below
+    return kept
+
+
+def declared_values(settings: Mapping[str, Any], names: set[str] | frozenset[str]) -> dict[str, Any]:
+    """Canonical declared values of some settings, by dotted name."""
+    declared = read_declaration(settings.get("settings"), settings.get("extra_settings")).leaves()
+    return {dotted(path): value for path, value in declared.items() if dotted(path) in names}
+
+
+def summary_line(cluster: str, summary: Mapping[str, Sequence[str]], check_mode: bool, may_restart: bool = True) -> str:
+    """One line for one client: what changed, what restarted, what is pending."""
+    would = "would be " if check_mode else ""
+    parts = [f"{would}changed: {', '.join(summary['changed_settings'])}"] if summary["changed_settings"] else []
+    parts += [f"{would}restarted: {', '.join(summary['restarted'])}"] if summary["restarted"] else []
+    pending = ", ".join(summary["pending"]) or "none"
+    held = ", left by this run" if summary["pending"] and not may_restart else ""
+    return f"{cluster}: {'; '.join([*parts, f'pending restarts: {pending}{held}'])}"
+
+
+def report(host: str, summary: Mapping[str, Any]) -> Result:
+    """The summary as C(set_stats) takes it."""
+    return {"data": {"wa_settings_report": {host: summary}}, "per_host": False, "aggregate": True}
+
+
+class _Watch:
+    """Looks for a sign that a node restarts, beside the command that restarts it.
+
+    A backend that cannot tell one start from another leaves health alone to tell: a connected node has to leave it.
+    """
+
+    def __init__(self, ask: Callable[[], Sequence[HealthNode] | None] | None, node: Node) -> None:
+        self._ask = ask
+        self._node = node
+        self._over = threading.Event()
+        self._was_connected = False
+        self._sign = False
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def start(self) -> None:
+        if self._ask is not None:
+            self._was_connected = self._connected()
+            if self._was_connected:
+                self._thread.start()
+
+    def stop(self, patience: float) -> None:
+        """Ends the watch at the first sign, or after that many seconds."""
+        end = time.monotonic() + patience
+        while self._thread.is_alive() and not self._sign and time.monotonic() < end:
+            time.sleep(0.01)
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def proves_nothing_happened(self) -> bool:
+        return self._was_connected and not self._sign
+
+    def _connected(self) -> bool:
+        nodes = self._ask() if self._ask is not None else None
+        if nodes is None:
+            return False
+        health = ClientHealth(tuple(nodes), clustered=len(nodes) > 1 or bool(nodes and nodes[0].name))
+        entry = health.find(self._node)
+        if entry is None and len(nodes) == 1 and nodes[0].name is None:
+            entry = nodes[0]
+        return entry is not None and entry.gateway_status == "connected"
+
+    def _look(self) -> None:
+        while not self._over.is_set():
+            if not self._connected():
+                self._sign = True
+                return
+            self._over.wait(0.02)
