@@ -25,6 +25,9 @@ test: python  ## every test and check, with a summary at the end
 $(GROUPS): python  ## one group of steps of `make test`
 	@$(SETUP) run --pytest="$(ARGS)" $@
 
+kills: python  ## runs of the role, killed at random moments; KILLS=60 of them
+	@WABIZ_KILLS=$(or $(KILLS),60) $(SETUP) run --pytest="-k killed tests/integration/promises/test_kills.py" promises
+
 demo: python  ## the main job on local emulated clients, without a container engine
 	@$(SETUP) exec tests/demo/demo.py $(ARGS)
 

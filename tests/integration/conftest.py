@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import pytest
 
 from support.batch import Batch, Case, RunCases, run_batch
 from support.commands import PATHS, ROOT, AnsibleCommands
+from support.containers import IMAGES
 from support.deployments import Deployment, NewDeployment
 from support.emulator import EmulatedClient, Emulator, running_emulator
+from support.engines import ContainerHost, Engine, container_hosts, machine_engine
 
 CLUSTER = {"a": ["wacore1"], "b": ["wacore2"], "c": ["wacore3"]}
 
@@ -95,3 +98,17 @@ def new_cluster(cluster_emulator: Emulator, tmp_path: Path) -> NewDeployment:
         return Deployment(name, cluster_emulator.new_client(), named, tmp_path, extra)
 
     return new
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """This machine's engine."""
+    return machine_engine()
+
+
+@pytest.fixture(scope="session")
+def hosts(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ContainerHost]]:
+    """Two container hosts, each with an engine of its own where the role looks for it by itself."""
+    assert os.geteuid() == 0, "hosts in namespaces of their own need root"
+    with container_hosts(["spread-a", "spread-b"], tmp_path_factory.mktemp("hosts"), engine, IMAGES) as found:
+        yield found
