@@ -49,7 +49,9 @@ def _made_of_other_variables(ansible: AnsibleCommands, clients: list[Variables])
         {
             "name": "Client",
             "vars": {"place": client["wa_settings_cluster"]},
-            "block": [include(**{**client, "suffix": "x", "wa_settings_cluster": "{{ prefix }}-{{ place }}-{{ suffix }}"})],
+            "block": [
+                include(**{**client, "suffix": "x", "wa_settings_cluster": "{{ prefix }}-{{ place }}-{{ suffix }}"})
+            ],
         }
         for client in clients
     ]
@@ -66,7 +68,9 @@ SHAPES: dict[str, Callable[[AnsibleCommands, list[Variables]], Play]] = {
 
 
 def _run(ansible: AnsibleCommands, play: Play) -> CommandRun:
-    return ansible.playbook([{"hosts": HOST, **play}], {HOST: {}}, variables={"ansible_python_interpreter": sys.executable})
+    return ansible.playbook(
+        [{"hosts": HOST, **play}], {HOST: {}}, variables={"ansible_python_interpreter": sys.executable}
+    )
 
 
 def _on_one_host(new_single: NewDeployment, place: Path, count: int = 2) -> tuple[list[Deployment], list[Variables]]:
@@ -113,7 +117,9 @@ def test_skipped_use_of_the_role_touches_nothing_and_keeps_no_other_from_its_res
     if how == "roles":
         play = {"roles": [{"role": ROLE, **used}, {"role": ROLE, **unused, "when": False}]}
     else:
-        tasks = [{"name": "Keep", f"ansible.builtin.{how}": {"name": ROLE}, "vars": client} for client in (used, unused)]
+        tasks = [
+            {"name": "Keep", f"ansible.builtin.{how}": {"name": ROLE}, "vars": client} for client in (used, unused)
+        ]
         play = {"tasks": [tasks[0], {**tasks[1], "when": False}]}
     run = _run(ansible, play)
     assert run.rc == 0, run.output
@@ -172,7 +178,13 @@ def test_facts_are_those_of_the_use_of_the_role_just_before(
 ) -> None:
     _singles, clients = _on_one_host(new_single, tmp_path)
     shows = [{**SHOW, "name": f"Show {number}"} for number in range(2)]
-    tasks = [include(**clients[0]), FLUSH, shows[0], include(**{**clients[1], "wa_settings_restart": "never"}), shows[1]]
+    tasks = [
+        include(**clients[0]),
+        FLUSH,
+        shows[0],
+        include(**{**clients[1], "wa_settings_restart": "never"}),
+        shows[1],
+    ]
     run = _run(ansible, {"tasks": tasks})
     assert run.rc == 0, run.output
     first, second = (run.result(f"Show {number}")["msg"] for number in range(2))
@@ -224,7 +236,9 @@ def test_later_declaration_by_another_host_is_carried_out_or_refused(
         {**include(wa_settings_values={"callback_backoff_delay_ms": 5000}), "when": f"inventory_hostname == '{two}'"},
     ]
     run = ansible.playbook(
-        [{"hosts": "all", "tasks": tasks}], cluster.inventory(), variables={"ansible_python_interpreter": sys.executable}
+        [{"hosts": "all", "tasks": tasks}],
+        cluster.inventory(),
+        variables={"ansible_python_interpreter": sys.executable},
     )
     stored = cluster.client.control.stored()
     assert stored.get("log_level") == "warning"

@@ -29,6 +29,7 @@ pytestmark = pytest.mark.containers
 VALUES = {"log_level": "warning"}
 NEVER = {"wa_settings_restart": "never"}
 COMPOSE = {"com.docker.compose.project": "somebody", "com.docker.compose.service": "wacore"}
+OTHER = {**COMPOSE, "com.docker.compose.project": "other"}
 Kind = Callable[..., ByHand]
 
 
@@ -41,7 +42,7 @@ def on_machine(engine: Engine, tmp_path: Path) -> Iterator[Kind]:
 
 @pytest.fixture
 def on_host(hosts: list[ContainerHost], engine: Engine, tmp_path: Path) -> Iterator[Kind]:
-    """Clients on an engine of their own, whose containers the role has to find. `podman=True` takes the host's podman."""
+    """Clients on an engine of their own, whose containers the role has to find; `podman=True`: podman's."""
     ports = iter(range(PORT + 20, PORT + 60))
     with ExitStack() as stack:
 
@@ -51,8 +52,7 @@ def on_host(hosts: list[ContainerHost], engine: Engine, tmp_path: Path) -> Itera
                 own = Engine("podman", (), own.within)
                 more["extra"] = {"wa_settings_restart_backend": "podman", **more.get("extra", {})}
             more.setdefault("named", False)
-            place = {"machine": hosts[0], "port": next(ports)}
-            return stack.enter_context(by_hand(own, tmp_path, name, {name: nodes}, **place, **more))
+            return stack.enter_context(by_hand(own, tmp_path, name, {name: nodes}, hosts[0], next(ports), **more))
 
         yield new
 
@@ -80,13 +80,19 @@ def _refused(ansible: AnsibleCommands, clients: list[ByHand], apply_to: ByHand, 
     assert apply_to.writes() == []
 
 
-@pytest.mark.parametrize("labels", [({}, {}), (COMPOSE, {}), (COMPOSE, {**COMPOSE, "com.docker.compose.project": "other"})],
-                         ids=["none", "one", "both"])  # fmt: skip
+@pytest.mark.parametrize("labels", [({}, {}), (COMPOSE, {}), (COMPOSE, OTHER)], ids=["none", "one", "both"])
 def test_two_clients_on_one_engine_without_names_are_refused(
     ansible: AnsibleCommands, on_host: Kind, labels: tuple[dict[str, str], dict[str, str]]
 ) -> None:
     left, right = (on_host(name, ["wacore"], labels=own) for name, own in zip(("left", "right"), labels, strict=True))
-    _refused(ansible, [left, right], left, "wa_settings_restart_containers", left.container("wacore"), right.container("wacore"))
+    _refused(
+        ansible,
+        [left, right],
+        left,
+        "wa_settings_restart_containers",
+        left.container("wacore"),
+        right.container("wacore"),
+    )
     names = {"wa_settings_restart_containers": [left.container("wacore")]}
     before = right.started()
     run = apply(ansible, [left], VALUES, variables=names)
@@ -261,7 +267,9 @@ def test_each_hosts_own_environment_leads_to_its_own_engine(
     """One play, two clients, two engines, no connection but the local one: `DOCKER_HOST` says which."""
     with ExitStack() as stack:
         clients = [
-            stack.enter_context(by_hand(host.engine, tmp_path, f"at{number}", {f"at{number}": ["wacore"]}, host, PORT + 70, named=False))
+            stack.enter_context(
+                by_hand(host.engine, tmp_path, f"at{number}", {f"at{number}": ["wacore"]}, host, PORT + 70, named=False)
+            )
             for number, host in enumerate(hosts)
         ]
         inventory: dict[str, dict[str, Any]] = {}
@@ -270,7 +278,11 @@ def test_each_hosts_own_environment_leads_to_its_own_engine(
             for name in ("ansible_nsenter_pid", "ansible_host"):
                 facts.pop(name)
             socket = f"unix:///proc/{host.pid}/root/run/docker.sock"
-            local = {"ansible_connection": "local", "engine_socket": socket, "wa_settings_state_dir": str(tmp_path / client.name)}
+            local = {
+                "ansible_connection": "local",
+                "engine_socket": socket,
+                "wa_settings_state_dir": str(tmp_path / client.name),
+            }
             inventory[client.name] = {**facts, **local}
         book = {"hosts": "all", "roles": [ROLE], "environment": {"DOCKER_HOST": "{{ engine_socket }}"}}
         common = {"ansible_python_interpreter": sys.executable, "wa_settings_values": VALUES}

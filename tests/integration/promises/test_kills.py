@@ -79,7 +79,8 @@ def _problems(deployment: Deployment, level: str) -> list[str]:
     nodes = [node for names in deployment.hosts.values() for node in names]
     stored = deployment.client.control.effective()["log_level"]
     wrong = {
-        f"stored {stored}, running {deployment.running('log_level')}, wanted {level}": deployment.running("log_level") != {level},
+        f"stored {stored}, running {deployment.running('log_level')}, wanted {level}": deployment.running("log_level")
+        != {level},
         f"starts {dict(starts)}": set(starts) != set(nodes) or starts.total() > len(nodes) + 1,
         f"{most_down(deployment)} down at once": most_down(deployment) > 1,
         f"writes {deployment.writes()}": deployment.writes() != [f"PATCH {SETTINGS}"],
@@ -138,15 +139,15 @@ def trios(engine: Engine, tmp_path: Path) -> Iterator[list[ByHand]]:
     """A cluster and a single client in containers."""
     with ExitStack() as stack:
         yield [
-            stack.enter_context(by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=2)),
+            stack.enter_context(
+                by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=2)
+            ),
             stack.enter_context(by_hand(engine, tmp_path, "solo", {"solo": ["wacore"]})),
         ]
 
 
 @pytest.mark.containers
-def test_nothing_is_forgotten_on_containers(
-    trios: list[ByHand], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_nothing_is_forgotten_on_containers(trios: list[ByHand], tmp_path_factory: pytest.TempPathFactory) -> None:
     for deployment in trios:
         deployment.client.control.switch(gone_nodes="disconnected")
     problems = _rounds(list(trios), tmp_path_factory.mktemp("k"), ROUNDS_ON_CONTAINERS)

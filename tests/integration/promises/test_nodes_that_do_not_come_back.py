@@ -95,7 +95,10 @@ def test_later_run_with_other_settings_does_not_touch_the_next_node_either(
     assert apply(ansible, [trio], VALUES).rc != 0
     other = apply(ansible, [trio], {"callback_persist": False})
     assert other.rc != 0, other.output
-    by_itself = {"name": "Restart", "ansible.builtin.import_role": {"name": "wabiz.onprem.wa_settings", "tasks_from": "restart"}}
+    by_itself = {
+        "name": "Restart",
+        "ansible.builtin.import_role": {"name": "wabiz.onprem.wa_settings", "tasks_from": "restart"},
+    }
     restart = apply(ansible, [trio], {}, play={"roles": [], "tasks": [by_itself]})
     assert restart.rc != 0, restart.output
     assert set(stopped(trio)) == {"wacore1"}

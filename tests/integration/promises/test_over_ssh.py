@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ssh_server import find_server, private_connections, running_ssh_server
+
 from support.commands import AnsibleCommands, CommandRun
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.plays import SHOW, changed, required, restart_by, words
@@ -38,11 +38,20 @@ def connections(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """Without pipelining Ansible asks for a terminal. A control socket's path may not be long."""
     place = tmp_path_factory.mktemp("c")
     with private_connections(place) as environment:
-        yield {**environment, "ANSIBLE_PIPELINING": "0", "ANSIBLE_SSH_USETTY": "1", "ANSIBLE_REMOTE_TEMP": str(place / "tmp")}
+        yield {
+            **environment,
+            "ANSIBLE_PIPELINING": "0",
+            "ANSIBLE_SSH_USETTY": "1",
+            "ANSIBLE_REMOTE_TEMP": str(place / "tmp"),
+        }
 
 
 def _apply(
-    ansible: AnsibleCommands, deployments: list[Deployment], ssh: dict[str, Any], connections: dict[str, str], **more: Any
+    ansible: AnsibleCommands,
+    deployments: list[Deployment],
+    ssh: dict[str, Any],
+    connections: dict[str, str],
+    **more: Any,
 ) -> CommandRun:
     for deployment in deployments:
         deployment.extra.update(ssh)
@@ -95,7 +104,11 @@ def test_engine_that_does_not_answer_says_so(
 
 
 def test_restart_command_that_fails_keeps_its_words(
-    ansible: AnsibleCommands, new_single: NewDeployment, ssh: dict[str, Any], connections: dict[str, str], tmp_path: Path
+    ansible: AnsibleCommands,
+    new_single: NewDeployment,
+    ssh: dict[str, Any],
+    connections: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     single = new_single()
     restart_by(single, tmp_path, 'echo "the unit is masked" >&2; exit 4')

@@ -1,7 +1,7 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A part of a cluster: hosts outside the play, out of reach, or in no inventory. What cannot be told is not forgotten."""
+"""A part of a cluster: hosts outside the play, out of reach, or in no inventory. What is unknown is not forgotten."""
 
 from __future__ import annotations
 
@@ -137,7 +137,9 @@ def test_two_inventory_hosts_of_one_machine_share_a_directory(
     cluster.extra["wa_settings_state_dir"] = shared
     cluster.forget()
     if restart == "never":
-        never = apply(ansible, [cluster], VALUES, variables={"wa_settings_restart": "never"}, play={"post_tasks": [SHOW]})
+        never = apply(
+            ansible, [cluster], VALUES, variables={"wa_settings_restart": "never"}, play={"post_tasks": [SHOW]}
+        )
         assert never.rc == 0, never.output
         assert cluster.starts() == []
     run = apply(ansible, [cluster], VALUES)

@@ -45,7 +45,9 @@ FAULTS = {
     "timeout": Fault({"wa_settings_health_timeout": -1}, "wa_settings_health_timeout"),
     "expect": Fault({"wa_settings_expect_connected": -1}, "wa_settings_expect_connected"),
     "setting": Fault({"wa_settings_values": {"log_levle": "warning"}}, "log_levle"),
-    "extra": Fault({"wa_settings_group_values": {"webhooks": {"max_concurrent_requests": 7}}}, "max_concurrent_requests"),
+    "extra": Fault(
+        {"wa_settings_group_values": {"webhooks": {"max_concurrent_requests": 7}}}, "max_concurrent_requests"
+    ),
     "type": Fault({"wa_settings_host_values": ["log_level"]}, "wa_settings_host_values"),
     "both": Fault({"wa_settings_password": "secret-of-both"}, "password"),
     "url": Fault({"wa_settings_api_url": "ftp://192.0.2.1"}, "wa_settings_api_url"),

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def _await_stop(cluster: Deployment, running: StartedCommand) -> None:
 
 
 def test_runs_with_different_settings_never_take_two_nodes_down(trio: Deployment, tmp_path: Path) -> None:
-    values = [{"log_level": "warning"}, {"webhooks": {"max_concurrent_requests": 12}}]
+    values: list[dict[str, Any]] = [{"log_level": "warning"}, {"webhooks": {"max_concurrent_requests": 12}}]
     runs = [start_apply(AnsibleCommands(tmp_path / str(n)), [trio], wanted) for n, wanted in enumerate(values)]
     finished = [run.finish() for run in runs]
     assert [run.rc for run in finished] == [0, 0], "\n".join(run.output for run in finished)
@@ -116,13 +117,15 @@ def test_run_that_waits_says_for_whom_and_gives_up_at_its_limit(trio: Deployment
     assert trio.running("log_level") == {"warning"}
 
 
-def test_demands_of_runs_that_record_at_the_same_moment_are_all_kept(
-    new_single: NewDeployment, tmp_path: Path
-) -> None:
+def test_demands_of_runs_that_record_at_the_same_moment_are_all_kept(new_single: NewDeployment, tmp_path: Path) -> None:
     """Many runs that each want one thing, all started at the same moment."""
     single = new_single()
     single.forget()
-    wanted = [{"log_level": "error"}, {"callback_persist": False}, {"webhooks": {"max_concurrent_requests": 18}}]
+    wanted: list[dict[str, Any]] = [
+        {"log_level": "error"},
+        {"callback_persist": False},
+        {"webhooks": {"max_concurrent_requests": 18}},
+    ]
     never = {"wa_settings_restart": "never"}
     barrier = threading.Barrier(len(wanted))
     results = []
@@ -165,9 +168,7 @@ def test_record_follows_no_link_that_somebody_left_for_its_draft(
     assert precious.read_text() == "mine"
 
 
-def test_directory_that_others_may_write_to_is_refused(
-    ansible: AnsibleCommands, new_single: NewDeployment
-) -> None:
+def test_directory_that_others_may_write_to_is_refused(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     single = new_single()
     single.state_dir("one").mkdir(parents=True)
     single.state_dir("one").chmod(0o777)
@@ -210,9 +211,7 @@ def test_change_and_notify_together_restart_each_node_once(ansible: AnsibleComma
     assert trio.running("log_level") == {"warning"}
 
 
-def test_change_with_serial_restarts_each_node_in_its_own_batch(
-    ansible: AnsibleCommands, trio: Deployment
-) -> None:
+def test_change_with_serial_restarts_each_node_in_its_own_batch(ansible: AnsibleCommands, trio: Deployment) -> None:
     marks = {"name": "Mark", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }}"}}
     run = apply(ansible, [trio], {"log_level": "warning"}, play={"serial": 1, "post_tasks": [marks]})
     assert run.rc == 0, run.output
@@ -245,7 +244,9 @@ def test_command_that_fails_now_and_then_is_repeated_by_the_next_run_only(
 ) -> None:
     cluster = new_cluster()
     once = tmp_path / "failed"
-    restart_by(cluster, tmp_path, f'if [ "$1" = wacore2 ] && [ ! -e {once} ]; then touch {once}; exit 7; fi; restart "$1"')
+    restart_by(
+        cluster, tmp_path, f'if [ "$1" = wacore2 ] && [ ! -e {once} ]; then touch {once}; exit 7; fi; restart "$1"'
+    )
     cluster.forget()
     first = apply(ansible, [cluster], {"log_level": "warning"})
     assert first.rc != 0

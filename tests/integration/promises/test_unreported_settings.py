@@ -86,7 +86,10 @@ def test_unreported_setting_is_pending_until_it_is_restarted_for(
     single = new_single()
     variables: dict[str, Any] = {"wa_settings_restart": restart}
     single.forget()
-    runs = [apply(ansible, [single], {**UNREPORTED, **PASSED}, variables=variables, play={"post_tasks": [SHOW]}) for _ in range(2)]
+    runs = [
+        apply(ansible, [single], {**UNREPORTED, **PASSED}, variables=variables, play={"post_tasks": [SHOW]})
+        for _ in range(2)
+    ]
     assert [run.rc for run in runs] == [0, 0], runs[-1].output
     assert [required(run, "one") for run in runs] == [restart == "never"] * 2
     assert single.starts() == ([] if restart == "never" else ["wacore"])

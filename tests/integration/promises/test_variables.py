@@ -40,7 +40,9 @@ def _body(single: Deployment) -> dict[str, Any]:
     return found
 
 
-def _play(ansible: AnsibleCommands, single: Deployment, play: Mapping[str, Any], *arguments: str, **more: Any) -> CommandRun:
+def _play(
+    ansible: AnsibleCommands, single: Deployment, play: Mapping[str, Any], *arguments: str, **more: Any
+) -> CommandRun:
     """Run a play on a client's host, whose inventory says all but the settings."""
     single.forget()
     return ansible.playbook([{"hosts": "all", **play}], single.inventory(), *arguments, variables={**COMMON, **more})
@@ -52,7 +54,10 @@ def test_omit_in_every_variable_is_as_if_it_was_not_given(
 ) -> None:
     single = new_single()
     omitted = {f"wa_settings_{name}": "{{ undefined_name | default(omit) }}" for name in OPTIONAL}
-    variables = {**omitted, "wa_settings_values": {**VALUES, "callback_persist": "{{ undefined_name | default(omit) }}"}}
+    variables = {
+        **omitted,
+        "wa_settings_values": {**VALUES, "callback_persist": "{{ undefined_name | default(omit) }}"},
+    }
     if how == "roles":
         run = _play(ansible, single, {"roles": [{"role": ROLE, **variables}]})
     elif how == "include_role":
@@ -81,7 +86,9 @@ def test_vaulted_password(ansible: AnsibleCommands, new_single: NewDeployment, h
         body = f"  tasks:\n  - ansible.builtin.include_role: {{name: {ROLE}}}\n    vars:\n{indented}{values}"
     book = ansible.write("vaulted.yml", f"- hosts: all\n  gather_facts: false\n{body}")
     single.forget()
-    run = ansible.run(["ansible-playbook", "-i", str(inventory), str(book), "--vault-password-file", str(secret), "-vvv"])
+    run = ansible.run(
+        ["ansible-playbook", "-i", str(inventory), str(book), "--vault-password-file", str(secret), "-vvv"]
+    )
     assert run.rc == 0, run.output
     assert single.starts() == ["wacore"]
     # The restart is another part of the run, and may need the password again.
@@ -96,7 +103,12 @@ def test_localhost_in_the_inventory_has_its_variables_rendered_for_itself_only(
     singles = [new_single(name) for name in ("one", "two", "three")]
     looked_up = tmp_path / "lookups"
     count = f"{{{{ lookup('ansible.builtin.pipe', 'echo x >> {looked_up}; echo value') }}}}"
-    localhost = {"broken": "{{ no_such_variable }}", "ansible_host": "127.0.0.1", "slow": count, "other": "{{ broken }}"}
+    localhost = {
+        "broken": "{{ no_such_variable }}",
+        "ansible_host": "127.0.0.1",
+        "slow": count,
+        "other": "{{ broken }}",
+    }
     hosts = {host: facts for single in singles for host, facts in single.inventory().items()}
     hosts["localhost"] = localhost
     for single in singles:
@@ -262,7 +274,9 @@ def test_api_url_of_the_environment_is_never_meant(ansible: AnsibleCommands, new
     single.forget()
     book = {"hosts": "all", "roles": [ROLE]}
     common = {**COMMON, "wa_settings_values": VALUES}
-    run = ansible.playbook([book], {"one": facts}, variables=common, environment={"WABIZ_API_URL": single.client.api_url})
+    run = ansible.playbook(
+        [book], {"one": facts}, variables=common, environment={"WABIZ_API_URL": single.client.api_url}
+    )
     assert run.rc != 0
     assert "192.0.2.1" in words(run)
     assert single.client.verbs() == []

@@ -34,7 +34,9 @@ SHOWN = {"post_tasks": [SHOW]}
 NEVER = {"wa_settings_restart": "never"}
 
 
-def _book(ansible: AnsibleCommands, name: str, deployments: list[Deployment], *arguments: str, **variables: Any) -> CommandRun:
+def _book(
+    ansible: AnsibleCommands, name: str, deployments: list[Deployment], *arguments: str, **variables: Any
+) -> CommandRun:
     """Run a playbook of the collection."""
     hosts = {host: facts for deployment in deployments for host, facts in deployment.inventory().items()}
     common = {"ansible_python_interpreter": "{{ ansible_playbook_python }}", **variables}
@@ -254,7 +256,8 @@ def test_apply_leaves_localhost_alone(ansible: AnsibleCommands, new_single: NewD
     single = new_single()
     single.forget()
     inventory = ansible.inventory(
-        {**single.inventory(), "localhost": {}}, {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "wa_settings_values": VALUES}
+        {**single.inventory(), "localhost": {}},
+        {"ansible_python_interpreter": "{{ ansible_playbook_python }}", "wa_settings_values": VALUES},
     )
     run = ansible.run(["ansible-playbook", "-i", str(inventory), "wabiz.onprem.apply"])
     assert run.rc == 0, run.output

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.containers import HEALTH_SECONDS, IMAGES, PORT, STOP_SECONDS, ContainerDeployment, connect, unique
+from support.containers import IMAGES, PORT, ContainerDeployment, connect, unique
 from support.emulator import PASSWORD
 from support.engines import ContainerHost, Engine
 

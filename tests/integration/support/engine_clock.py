@@ -20,7 +20,7 @@ SET_BACK = datetime.timedelta(hours=1)
 _STARTED = re.compile(rb'"StartedAt":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)')
 _FORM = "%Y-%m-%dT%H:%M:%S"
 # A container that was never started has a time long before.
-_FIRST = datetime.datetime(2000, 1, 1)  # noqa: DTZ001 - see below
+_FIRST = datetime.datetime(2000, 1, 1)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -47,7 +47,7 @@ def clock_set_back(engine_socket: str, place: Path) -> Iterator[str]:
     now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
 
     def shifted(found: re.Match[bytes]) -> bytes:
-        started = datetime.datetime.strptime(found[1].decode(), _FORM)  # noqa: DTZ007 - the engine's times are UTC
+        started = datetime.datetime.strptime(found[1].decode(), _FORM)
         later = started + SET_BACK if _FIRST < started < now else started
         return b'"StartedAt":"' + later.strftime(_FORM).encode()
 
@@ -73,7 +73,7 @@ def clock_set_back(engine_socket: str, place: Path) -> Iterator[str]:
 
         do_GET = do_HEAD = do_POST = do_DELETE = do_PUT = handle_any  # noqa: N815 - the names are the base class's
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *_arguments: object) -> None:
             pass
 
         def address_string(self) -> str:

@@ -118,9 +118,7 @@ def restart_breakably(deployment: Deployment, place: Path, node: str, health_tim
     """Have a node stay down when it restarts, as long as the returned file exists."""
     broken = place / f"{deployment.name}-broken"
     broken.touch()
-    restart_by(
-        deployment, place, f'if [ "$1" = {node} ] && [ -e {broken} ]; then stop "$1"; else restart "$1"; fi'
-    )
+    restart_by(deployment, place, f'if [ "$1" = {node} ] && [ -e {broken} ]; then stop "$1"; else restart "$1"; fi')
     deployment.extra["wa_settings_health_timeout"] = health_timeout
     return broken
 
