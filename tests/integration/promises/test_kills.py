@@ -26,14 +26,14 @@ from support.deployments import SETTINGS, Deployment, NewDeployment, apply, star
 from support.engines import Engine
 from support.plays import changed, most_down, on_record, restart_slowly, stopped
 
-ROUNDS = int(os.environ.get("WABIZ_KILLS", "7"))
+ROUNDS = int(os.environ.get("WABIZ_KILLS", "8"))
 ROUNDS_ON_CONTAINERS = max(2, ROUNDS // 4)
 SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange(10**6))))
 HOSTS = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
 LEVELS = ["warning", "error", "fatal", "info"]
 DOWN_SECONDS = 0.4
-CLUSTERS = 6
-SINGLES = 3
+CLUSTERS = 8
+SINGLES = 6
 
 
 @pytest.fixture

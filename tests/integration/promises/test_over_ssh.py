@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,12 @@ def test_host_that_is_lost_in_the_middle_stays_on_record(
     lost = {**ssh, "ansible_port": 1}
     hosts = {host: {**facts, **(lost if host == "trio-b" else ssh)} for host, facts in cluster.inventory().items()}
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
-    run = ansible.playbook([book], hosts, variables={"wa_settings_values": VALUES}, environment=connections)
+    run = ansible.playbook(
+        [book],
+        hosts,
+        variables={"ansible_python_interpreter": sys.executable, "wa_settings_values": VALUES},
+        environment=connections,
+    )
     assert run.rc != 0
     assert "trio-b" in words(run)
     assert "wacore2" not in cluster.starts()

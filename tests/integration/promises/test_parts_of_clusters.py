@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.plays import SHOW, changed, nodes_in, on_record, summary, words
 
 VALUES = {"log_level": "warning"}
+LOCAL = {"ansible_python_interpreter": sys.executable}
 NODES = ["wacore1", "wacore2", "wacore3"]
 UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 PARTIAL = ("-e", json.dumps({"wa_settings_partial_cluster": True}))
@@ -28,7 +30,7 @@ def _apply_without(
     """Run with one host of the cluster out of reach."""
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"], "post_tasks": [SHOW]}
     hosts = {host: {**facts, **(UNREACHABLE if host == away else {})} for host, facts in cluster.inventory().items()}
-    return ansible.playbook([book], hosts, *arguments, variables={"wa_settings_values": dict(values)})
+    return ansible.playbook([book], hosts, *arguments, variables={**LOCAL, "wa_settings_values": dict(values)})
 
 
 def test_unreachable_host_outside_the_play_stays_on_record_until_a_run_reaches_it(
