@@ -23,8 +23,8 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single, member_of
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     alone,
     append,
@@ -325,7 +325,7 @@ class ActionModule(DirectAction):
         if not self._single:
             inventory = Inventory(self._vars, self._render)
             hosts = inventory.hosts_of(self._cluster)
-            members = {host: self._member for host in hosts}
+            members = dict.fromkeys(hosts, self._member)
             for host in hosts:
                 if host != self._own:
                     members[host], environments[host] = inventory.member(host, self._task.environment or ())

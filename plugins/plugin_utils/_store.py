@@ -13,8 +13,8 @@ This module is private to the collection.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 

@@ -32,7 +32,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     ClientHealth,
     Look,
-    Refused,
     Restart,
     Targets,
     Wanted,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ import pytest
 
 from support.containers import (
     DATABASE_IMAGE,
-    IMAGES,
     LOOPBACK_ONLY,
     MOUNTED_FILE,
     PORT,
@@ -26,7 +24,7 @@ from support.containers import (
     unique,
     webapp_overlay,
 )
-from support.engines import ContainerHost, Engine, container_hosts, machine_engine
+from support.engines import ContainerHost, Engine
 
 # The tests share the machine with others: a pause of a node is no death.
 SWITCHES = {"connect_seconds": 0.5, "heartbeat_timeout": 20}
@@ -38,20 +36,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker("containers")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Engine:
-    """This machine's engine."""
-    return machine_engine()
-
-
-@pytest.fixture(scope="session")
-def hosts(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ContainerHost]]:
-    """Two container hosts, each with an engine of its own where the role looks for it by itself."""
-    assert os.geteuid() == 0, "hosts in namespaces of their own need root"
-    with container_hosts(["spread-a", "spread-b"], tmp_path_factory.mktemp("hosts"), engine, IMAGES) as found:
-        yield found
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,27 @@ class CommandRun:
         return hosts
 
 
+@dataclass(frozen=True)
+class StartedCommand:
+    """A command that runs, the leader of a session of its own. `record` is the file that the callback writes."""
+
+    process: subprocess.Popen[str]
+    record: Path
+
+    def finish(self) -> CommandRun:
+        """Wait for its end, but not for ever."""
+        try:
+            stdout, stderr = self.process.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            if self.process.poll() is None:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        # A command that was killed may have left half a line.
+        lines = self.record.read_text(encoding="utf-8").splitlines(keepends=True)
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        return CommandRun(self.process.returncode, stdout, stderr, records)
+
+
 class AnsibleCommands:
     """Runs commands below `place`: in `inputs` lies what was written for them, elsewhere what they left behind."""
 
@@ -84,9 +105,23 @@ class AnsibleCommands:
         groups: Mapping[str, Any] | None = None,
     ) -> CommandRun:
         """Run a playbook. `hosts` is name → variables, `groups` is further groups in the form of a YAML inventory."""
+        return self.start_playbook(
+            plays, hosts, *arguments, variables=variables, environment=environment, groups=groups
+        ).finish()
+
+    def start_playbook(
+        self,
+        plays: Sequence[Mapping[str, Any]],
+        hosts: Mapping[str, Mapping[str, Any]],
+        *arguments: str,
+        variables: Mapping[str, Any] | None = None,
+        environment: Mapping[str, str] | None = None,
+        groups: Mapping[str, Any] | None = None,
+    ) -> StartedCommand:
+        """The same, without waiting for it."""
         book = self.write("playbook.json", [{"gather_facts": False, **play} for play in plays])
         inventory = self.inventory(hosts, variables, groups)
-        return self.run(["ansible-playbook", "-i", str(inventory), str(book), *arguments], environment)
+        return self.start(["ansible-playbook", "-i", str(inventory), str(book), *arguments], environment)
 
     def adhoc(
         self,
@@ -127,6 +162,10 @@ class AnsibleCommands:
 
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> CommandRun:
         """Run a command of the environment that the tests run in."""
+        return self.start(command, environment).finish()
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> StartedCommand:
+        """Start a command of the environment that the tests run in."""
         self._count += 1
         record = self.outputs / f"record-{self._count}.jsonl"
         record.touch()
@@ -140,14 +179,7 @@ class AnsibleCommands:
             text=True,
             start_new_session=True,
         )
-        try:
-            stdout, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        records = [json.loads(line) for line in record.read_text(encoding="utf-8").splitlines()]
-        return CommandRun(process.returncode, stdout, stderr, records)
+        return StartedCommand(process, record)
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a command: nothing of the user's own settings reaches it."""

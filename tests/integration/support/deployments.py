@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.commands import ROOT, AnsibleCommands, CommandRun
+from support.commands import ROOT, AnsibleCommands, CommandRun, StartedCommand
 from support.emulator import EmulatedClient, verb
 
 EMULATOR = ROOT / "tests" / "emulator"
@@ -111,7 +111,20 @@ def apply(
     **keywords: Any,
 ) -> CommandRun:
     """Run the role with these settings on all hosts of the deployments."""
+    return start_apply(ansible, deployments, values, *arguments, play=play, variables=variables, **keywords).finish()
+
+
+def start_apply(
+    ansible: AnsibleCommands,
+    deployments: Sequence[Deployment],
+    values: Mapping[str, Any],
+    *arguments: str,
+    play: Mapping[str, Any] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    **keywords: Any,
+) -> StartedCommand:
+    """The same, without waiting for it."""
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"], **(play or {})}
     hosts = {host: facts for deployment in deployments for host, facts in deployment.inventory().items()}
     common = {"ansible_python_interpreter": sys.executable, "wa_settings_values": dict(values), **(variables or {})}
-    return ansible.playbook([book], hosts, *arguments, variables=common, **keywords)
+    return ansible.start_playbook([book], hosts, *arguments, variables=common, **keywords)

@@ -1,0 +1,278 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Several clients on one host in one play: each is written and restarted once, none is mixed up or forgotten."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.commands import AnsibleCommands, CommandRun
+from support.deployments import SETTINGS, Deployment, NewDeployment
+from support.plays import FLUSH, ROLE, SHOW, changed, declared, include, on_record, summary
+
+VALUES = {"log_level": "warning"}
+HOST = "box"
+Variables = dict[str, Any]
+Play = dict[str, Any]
+
+
+def _looped(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
+    """A loop of include_role, every variable taken from the loop's."""
+    variables = {name: f"{{{{ item.{name} }}}}" for name in clients[0]}
+    return {"vars": {"clients": clients}, "tasks": [{**include(**variables), "loop": "{{ clients }}"}]}
+
+
+def _roles_twice(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
+    return {"roles": [{"role": ROLE, **client} for client in clients]}
+
+
+def _roles_with_vars(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
+    return {"roles": [{"role": ROLE, "vars": client} for client in clients]}
+
+
+def _wrapper_roles(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
+    for number, client in enumerate(clients):
+        task = {"name": "Keep", "ansible.builtin.import_role": {"name": ROLE}, "vars": client}
+        ansible.write(f"roles/number{number}/tasks/main.yml", [task])
+    return {"roles": [f"number{number}" for number in range(len(clients))]}
+
+
+def _made_of_other_variables(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
+    """The cluster's name made from variables of the play, of a block and of the task."""
+    tasks = [
+        {
+            "name": "Client",
+            "vars": {"place": client["wa_settings_cluster"]},
+            "block": [
+                include(**{**client, "suffix": "x", "wa_settings_cluster": "{{ prefix }}-{{ place }}-{{ suffix }}"})
+            ],
+        }
+        for client in clients
+    ]
+    return {"vars": {"prefix": "line"}, "tasks": tasks}
+
+
+SHAPES: dict[str, Callable[[AnsibleCommands, list[Variables]], Play]] = {
+    "loop": _looped,
+    "roles": _roles_twice,
+    "roles-vars": _roles_with_vars,
+    "wrappers": _wrapper_roles,
+    "made-of-variables": _made_of_other_variables,
+}
+
+
+def _run(ansible: AnsibleCommands, play: Play) -> CommandRun:
+    return ansible.playbook(
+        [{"hosts": HOST, **play}], {HOST: {}}, variables={"ansible_python_interpreter": sys.executable}
+    )
+
+
+def _on_one_host(new_single: NewDeployment, place: Path, count: int = 2) -> tuple[list[Deployment], list[Variables]]:
+    """Clients whose records lie in one directory, and the variables that declare each."""
+    singles = [new_single(f"line{number}") for number in range(count)]
+    shared = str(place / "state")
+    clients = [declared(single, wa_settings_values=VALUES, wa_settings_state_dir=shared) for single in singles]
+    for single in singles:
+        single.forget()
+    return singles, clients
+
+
+def _seen(single: Deployment) -> tuple[list[str], list[str], set[Any]]:
+    """What reached a client: writes, starts, and the value that its Coreapp runs with."""
+    return single.writes(), single.starts(), single.running("log_level")
+
+
+DONE = ([f"PATCH {SETTINGS}"], ["wacore"], {"warning"})
+UNTOUCHED: tuple[list[str], list[str], set[str]] = ([], [], {"info"})
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_each_client_is_written_and_restarted_once(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, shape: str
+) -> None:
+    singles, clients = _on_one_host(new_single, tmp_path)
+    play = SHAPES[shape](ansible, clients)
+    first = _run(ansible, play)
+    assert first.rc == 0, first.output
+    assert [_seen(single) for single in singles] == [DONE] * len(singles), first.output
+    for single in singles:
+        single.forget()
+    second = _run(ansible, play)
+    assert (second.rc, changed(second)) == (0, 0), second.output
+    assert [(single.writes(), single.starts()) for single in singles] == [([], [])] * len(singles)
+
+
+@pytest.mark.parametrize("how", ["roles", "include_role", "import_role"])
+def test_skipped_use_of_the_role_touches_nothing_and_keeps_no_other_from_its_restart(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, how: str
+) -> None:
+    singles, (used, unused) = _on_one_host(new_single, tmp_path)
+    play: Play
+    if how == "roles":
+        play = {"roles": [{"role": ROLE, **used}, {"role": ROLE, **unused, "when": False}]}
+    else:
+        tasks = [
+            {"name": "Keep", f"ansible.builtin.{how}": {"name": ROLE}, "vars": client} for client in (used, unused)
+        ]
+        play = {"tasks": [tasks[0], {**tasks[1], "when": False}]}
+    run = _run(ansible, play)
+    assert run.rc == 0, run.output
+    assert [_seen(single) for single in singles] == [DONE, UNTOUCHED], run.output
+
+
+def test_second_client_that_fails_keeps_the_first_one_on_record(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    singles, clients = _on_one_host(new_single, tmp_path)
+    play = _looped(ansible, clients)
+    singles[1].client.control.fault("error", method="PATCH", path="/v1/settings", status=400, code=1009, times=None)
+    failed = _run(ansible, play)
+    assert failed.rc != 0
+    singles[1].client.control.clear_faults()
+    again = _run(ansible, play)
+    assert again.rc == 0, again.output
+    assert [(single.running("log_level"), single.starts()) for single in singles] == [({"warning"}, ["wacore"])] * 2
+
+
+def test_each_client_has_a_record_of_its_own(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    singles, clients = _on_one_host(new_single, tmp_path)
+    never = [{**client, "wa_settings_restart": "never"} for client in clients]
+    assert _run(ansible, _looped(ansible, never)).rc == 0
+    only_first = _run(ansible, _looped(ansible, clients[:1]))
+    assert only_first.rc == 0, only_first.output
+    assert [single.starts() for single in singles] == [["wacore"], []]
+    both = _run(ansible, _looped(ansible, clients))
+    assert both.rc == 0, both.output
+    assert [_seen(single) for single in singles] == [DONE] * 2
+
+
+def test_default_name_for_two_clients_is_refused_or_works_but_forgets_nothing(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    singles, clients = _on_one_host(new_single, tmp_path)
+    for client in clients:
+        client.pop("wa_settings_cluster")
+    run = _run(ansible, _roles_twice(ansible, clients))
+    if run.rc == 0:
+        assert [_seen(single) for single in singles] == [DONE] * 2
+        return
+    assert "wa_settings_cluster" in run.output
+    # Refused before the second client is written; the first is either untouched too, or not forgotten.
+    assert _seen(singles[1]) == UNTOUCHED
+    assert _seen(singles[0]) in (UNTOUCHED, DONE) or Path(clients[0]["wa_settings_state_dir"]).exists(), run.output
+    first_alone = _run(ansible, _roles_twice(ansible, clients[:1]))
+    assert first_alone.rc == 0, first_alone.output
+    assert _seen(singles[0]) == DONE
+
+
+def test_facts_are_those_of_the_use_of_the_role_just_before(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    _singles, clients = _on_one_host(new_single, tmp_path)
+    shows = [{**SHOW, "name": f"Show {number}"} for number in range(2)]
+    tasks = [
+        include(**clients[0]),
+        FLUSH,
+        shows[0],
+        include(**{**clients[1], "wa_settings_restart": "never"}),
+        shows[1],
+    ]
+    run = _run(ansible, {"tasks": tasks})
+    assert run.rc == 0, run.output
+    first, second = (run.result(f"Show {number}")["msg"] for number in range(2))
+    assert (first["required"], len(first["summary"]["restarted"])) == (False, 1)
+    assert (second["required"], len(second["summary"]["pending"])) == (True, 1)
+
+
+def test_cluster_named_by_a_number_or_from_the_inventory_is_one_cluster_on_all_its_hosts(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """`wa_settings_cluster: 7`, in the play; the inventory says something else."""
+    cluster = new_cluster()
+    hosts = {host: {**facts, "wa_settings_cluster": "another"} for host, facts in cluster.inventory().items()}
+    cluster.forget()
+    book = {
+        "hosts": "all",
+        "roles": [{"role": ROLE, "wa_settings_cluster": 7, "wa_settings_values": VALUES}],
+        "post_tasks": [SHOW],
+    }
+    run = ansible.playbook([book], hosts, variables={"ansible_python_interpreter": sys.executable})
+    assert run.rc == 0, run.output
+    assert (cluster.writes(), sorted(cluster.starts())) == ([f"PATCH {SETTINGS}"], ["wacore1", "wacore2", "wacore3"])
+    assert cluster.running("log_level") == {"warning"}
+
+
+def test_cluster_of_the_play_made_from_a_variable_of_each_host(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster()
+    hosts = {host: {**facts, "site": "north"} for host, facts in cluster.inventory().items()}
+    for facts in hosts.values():
+        facts.pop("wa_settings_cluster")
+    cluster.forget()
+    book = {"hosts": "all", "tasks": [include(wa_settings_cluster="{{ site }}", wa_settings_values=VALUES)]}
+    run = ansible.playbook([book], hosts, variables={"ansible_python_interpreter": sys.executable})
+    assert run.rc == 0, run.output
+    assert (cluster.writes(), sorted(cluster.starts())) == ([f"PATCH {SETTINGS}"], ["wacore1", "wacore2", "wacore3"])
+
+
+def test_later_declaration_by_another_host_is_carried_out_or_refused(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """Two declarations of one cluster in one play, by different hosts."""
+    cluster = new_cluster()
+    one, two = list(cluster.hosts)[:2]
+    cluster.forget()
+    tasks = [
+        {**include(wa_settings_values=VALUES), "when": f"inventory_hostname == '{one}'"},
+        {**include(wa_settings_values={"callback_backoff_delay_ms": 5000}), "when": f"inventory_hostname == '{two}'"},
+    ]
+    run = ansible.playbook(
+        [{"hosts": "all", "tasks": tasks}],
+        cluster.inventory(),
+        variables={"ansible_python_interpreter": sys.executable},
+    )
+    stored = cluster.client.control.stored()
+    assert stored.get("log_level") == "warning"
+    if run.rc == 0:
+        assert stored.get("callback_backoff_delay_ms") in (5000, "5000"), run.output
+    else:
+        assert cluster.name in run.output
+        assert "declar" in run.output
+    assert (cluster.running("log_level") == {"warning"}) or on_record(cluster)
+
+
+def test_failure_of_the_first_host_in_one_play_does_not_keep_the_next_play_from_its_work(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster()
+    first = next(iter(cluster.hosts))
+    cluster.forget()
+    harmless = {"name": "Break", "ansible.builtin.fail": {"msg": "broken"}, "when": f"inventory_hostname == '{first}'"}
+    plays = [
+        {"hosts": "all", "tasks": [include(wa_settings_values={"callback_backoff_delay_ms": 5000}), harmless]},
+        {"hosts": "all", "tasks": [include(wa_settings_values={"show_security_notifications": True})]},
+    ]
+    run = ansible.playbook(plays, cluster.inventory(), variables={"ansible_python_interpreter": sys.executable})
+    assert run.rc != 0
+    stored = cluster.client.control.stored()
+    assert stored.get("show_security_notifications") is True, run.output
+
+
+def test_summary_lists_what_a_client_changed_and_restarted(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    _singles, clients = _on_one_host(new_single, tmp_path, count=1)
+    run = _run(ansible, {"roles": [{"role": ROLE, **clients[0]}], "post_tasks": [SHOW]})
+    assert run.rc == 0, run.output
+    found = summary(run, HOST)
+    assert found["changed_settings"] == ["log_level"]
+    assert (len(found["restarted"]), found["pending"]) == (1, [])

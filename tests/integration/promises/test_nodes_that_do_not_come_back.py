@@ -1,0 +1,204 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Started is not healthy: a node that is not back holds up its cluster, in this run and in each later one."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from support.commands import AnsibleCommands
+from support.deployments import SETTINGS, Deployment, NewDeployment, apply
+from support.plays import (
+    SHOW,
+    most_down,
+    node_named,
+    nodes_in,
+    on_record,
+    restart_breakably,
+    restart_by,
+    stopped,
+    summary,
+    words,
+)
+
+VALUES = {"log_level": "warning"}
+NODES = ["wacore1", "wacore2", "wacore3"]
+
+
+@pytest.fixture
+def trio(new_cluster: NewDeployment) -> Deployment:
+    """A cluster with all three Coreapps connected."""
+    cluster = new_cluster()
+    cluster.client.control.switch(shards=3)
+    _settle(cluster)
+    return cluster
+
+
+def _settle(cluster: Deployment) -> None:
+    """Let elections end, and forget what was logged of them."""
+    time.sleep(0.3)
+    cluster.client.control.nodes()
+    cluster.forget()
+
+
+@pytest.mark.parametrize("gone", ["omit", "disconnected"])
+def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
+    ansible: AnsibleCommands, trio: Deployment, tmp_path: Path, gone: str
+) -> None:
+    # Some versions list dead nodes, as disconnected: as they list a stand-by.
+    trio.client.control.switch(gone_nodes=gone)
+    broken = restart_breakably(trio, tmp_path, "wacore1")
+    for attempt in range(3):
+        run = apply(ansible, [trio], VALUES)
+        assert run.rc != 0, f"attempt {attempt}: {run.output}"
+        assert "wacore1" in run.output
+        assert set(stopped(trio)) == {"wacore1"}, f"attempt {attempt}"
+    broken.unlink()
+    trio.client.control.act_on_node(node_named(trio, "wacore1"), "start")
+    repaired = apply(ansible, [trio], VALUES)
+    assert repaired.rc == 0, repaired.output
+    assert trio.running("log_level") == {"warning"}
+    # It was down already, and one node at a time is down from there on.
+    starts = Counter(trio.starts())
+    assert (starts["wacore2"], starts["wacore3"]) == (1, 1)
+    assert starts["wacore1"] <= 2
+    assert most_down(trio) == 1
+
+
+def test_message_names_the_node_its_state_and_what_is_pending(
+    ansible: AnsibleCommands, trio: Deployment, tmp_path: Path
+) -> None:
+    restart_breakably(trio, tmp_path, "wacore2")
+    run = apply(ansible, [trio], VALUES)
+    assert run.rc != 0
+    failures = [r["result"]["msg"] for r in run.records if r["event"] == "failed" and "wacore2" in str(r["result"])]
+    assert len(failures) == 1, "one failure is one error"
+    assert nodes_in(failures[0])[0] == "wacore2"
+    assert "wacore3" in failures[0]
+    assert "pending" in failures[0]
+    assert on_record(trio) >= {"wacore2", "wacore3"}
+    again = apply(ansible, [trio], VALUES)
+    assert again.rc != 0
+    assert "wacore2" in words(again)
+    assert stopped(trio) == ["wacore1", "wacore2"]
+
+
+def test_later_run_with_other_settings_does_not_touch_the_next_node_either(
+    ansible: AnsibleCommands, trio: Deployment, tmp_path: Path
+) -> None:
+    restart_breakably(trio, tmp_path, "wacore1")
+    assert apply(ansible, [trio], VALUES).rc != 0
+    other = apply(ansible, [trio], {"callback_persist": False})
+    assert other.rc != 0, other.output
+    by_itself = {
+        "name": "Restart",
+        "ansible.builtin.import_role": {"name": "wabiz.onprem.wa_settings", "tasks_from": "restart"},
+    }
+    restart = apply(ansible, [trio], {}, play={"roles": [], "tasks": [by_itself]})
+    assert restart.rc != 0, restart.output
+    assert set(stopped(trio)) == {"wacore1"}
+
+
+def test_resumed_run_counts_the_nodes_that_have_restarted_already(
+    ansible: AnsibleCommands, trio: Deployment, tmp_path: Path
+) -> None:
+    broken = restart_breakably(trio, tmp_path, "wacore2")
+    assert apply(ansible, [trio], VALUES).rc != 0
+    broken.unlink()
+    # The one in the middle is repaired; the first one, which is done, breaks.
+    trio.client.control.act_on_node(node_named(trio, "wacore2"), "start")
+    trio.client.control.act_on_node(node_named(trio, "wacore1"), "stop")
+    _settle(trio)
+    resumed = apply(ansible, [trio], VALUES)
+    assert resumed.rc != 0, resumed.output
+    assert "wacore3" not in stopped(trio)
+    # Who accepts the worse state says so.
+    accepted = apply(ansible, [trio], VALUES, "-e", '{"wa_settings_expect_connected": 1}')
+    assert accepted.rc == 0, accepted.output
+    assert "wacore3" in stopped(trio)
+
+
+def test_expected_number_is_demanded_before_the_first_restart(ansible: AnsibleCommands, trio: Deployment) -> None:
+    trio.client.control.act_on_node(node_named(trio, "wacore3"), "stop")
+    trio.extra["wa_settings_health_timeout"] = 3
+    _settle(trio)
+    run = apply(ansible, [trio], VALUES, "-e", '{"wa_settings_expect_connected": 3}')
+    assert run.rc != 0, run.output
+    assert stopped(trio) == []
+
+
+def test_client_that_was_not_connected_before_need_not_be_afterwards(
+    ansible: AnsibleCommands, new_single: NewDeployment
+) -> None:
+    single = new_single()
+    single.client.control.switch(unregistered=True)
+    single.forget()
+    run = apply(ansible, [single], VALUES)
+    assert run.rc == 0, run.output
+    assert (single.starts(), single.running("log_level")) == (["wacore"], {"warning"})
+
+
+def test_high_availability_restarts_the_connected_coreapp_last(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """One fail-over, whatever the order of the inventory."""
+    cluster = new_cluster()
+    cluster.client.control.switch(shards=1)
+    # The middle one is to be the oldest, and so the connected one.
+    for node in ("wacore1", "wacore3"):
+        cluster.client.control.act_on_node(node_named(cluster, node), "restart")
+    _settle(cluster)
+    statuses = {name.split(":")[0]: node["gateway_status"] for name, node in cluster.client.control.nodes().items()}
+    assert [name for name, status in statuses.items() if status == "connected"] == ["wacore2"]
+    check = apply(ansible, [cluster], VALUES, "--check", play={"post_tasks": [SHOW]})
+    assert check.rc == 0, check.output
+    run = apply(ansible, [cluster], VALUES, play={"post_tasks": [SHOW]})
+    assert run.rc == 0, run.output
+    assert cluster.starts() == ["wacore1", "wacore3", "wacore2"]
+    fail_overs = [event for event in cluster.client.control.node_events() if event["event"] == "connected"]
+    assert len(fail_overs) == 1
+    host = next(iter(cluster.hosts))
+    assert nodes_in(summary(run, host)["restarted"]) == cluster.starts()
+    assert nodes_in(summary(check, host)["pending"]) == cluster.starts()
+
+
+def test_masters_that_take_part_go_last_and_the_primary_one_at_the_end(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster("m", {"a": ["master1", "master2", "wacore1", "wacore2", "wacore3"]})
+    cluster.forget()
+    without = apply(ansible, [cluster], VALUES)
+    assert without.rc == 0, without.output
+    # A master that is named is a master all the same.
+    assert sorted(cluster.starts()) == NODES
+    cluster.forget()
+    both = apply(ansible, [cluster], {"garbagecollector_enable": {"media": True}})
+    assert both.rc == 0, both.output
+    assert sorted(cluster.starts()[:3]) == NODES
+    assert cluster.starts()[3:] == ["master2", "master1"]
+
+
+def test_command_that_does_nothing_is_not_believed(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    single = new_single(wa_settings_restart_command=["true"], wa_settings_health_timeout=3)
+    single.forget()
+    run = apply(ansible, [single], VALUES, play={"post_tasks": [SHOW]})
+    assert (single.writes(), single.starts()) == ([f"PATCH {SETTINGS}"], [])
+    # It cannot be told for certain, so a word about it is enough; silence is not.
+    warnings = [text for result in run.results() for text in result.get("warnings", []) if "wacore" in text]
+    assert run.rc != 0 or warnings or summary(run, "one")["pending"], run.output
+
+
+def test_command_that_leaves_the_node_down_is_an_error_and_not_a_restart(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    single = new_single(wa_settings_health_timeout=3)
+    restart_by(single, tmp_path, 'stop "$1"')
+    single.forget()
+    run = apply(ansible, [single], VALUES)
+    assert run.rc != 0, run.output
+    assert on_record(single) == {"wacore"}

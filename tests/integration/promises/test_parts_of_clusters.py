@@ -1,0 +1,182 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A part of a cluster: hosts outside the play, out of reach, or in no inventory. What is unknown is not forgotten."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from support.commands import AnsibleCommands, CommandRun
+from support.deployments import SETTINGS, Deployment, NewDeployment, apply
+from support.plays import SHOW, changed, nodes_in, on_record, summary, words
+
+VALUES = {"log_level": "warning"}
+LOCAL = {"ansible_python_interpreter": sys.executable}
+NODES = ["wacore1", "wacore2", "wacore3"]
+UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+PARTIAL = ("-e", json.dumps({"wa_settings_partial_cluster": True}))
+IN_PART = {"a": ["wacore1"], "b": ["wacore2"]}
+
+
+def _apply_without(
+    ansible: AnsibleCommands, cluster: Deployment, away: str, *arguments: str, values: Mapping[str, Any] = VALUES
+) -> CommandRun:
+    """Run with one host of the cluster out of reach."""
+    book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"], "post_tasks": [SHOW]}
+    hosts = {host: {**facts, **(UNREACHABLE if host == away else {})} for host, facts in cluster.inventory().items()}
+    return ansible.playbook([book], hosts, *arguments, variables={**LOCAL, "wa_settings_values": dict(values)})
+
+
+def test_unreachable_host_outside_the_play_stays_on_record_until_a_run_reaches_it(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster()
+    cluster.forget()
+    run = _apply_without(ansible, cluster, "trio-c", "--limit", "trio-a,trio-b")
+    assert run.rc == 0, run.output
+    assert "trio-c" in words(run)
+    assert sorted(cluster.starts()) == ["wacore1", "wacore2"]
+    # With every member that could be reached lies what nobody could tell of the other.
+    for host in ("trio-a", "trio-b"):
+        texts = [path.read_text() for path in cluster.state_dir(host).iterdir()]
+        assert any("elsewhere" in text and "trio-c" in text for text in texts), texts
+    still = _apply_without(ansible, cluster, "trio-c", "--limit", "trio-a")
+    assert still.rc == 0, still.output
+    assert "trio-c" in words(still)
+    assert "trio-c" in str(summary(still, "trio-a")["pending"])
+    cluster.forget()
+    whole = apply(ansible, [cluster], VALUES)
+    assert whole.rc == 0, whole.output
+    assert cluster.starts() == ["wacore3"]
+    assert cluster.running("log_level") == {"warning"}
+    cluster.forget()
+    again = apply(ansible, [cluster], VALUES)
+    assert (changed(again), cluster.starts(), cluster.leftovers()) == (0, [], [])
+
+
+def test_one_host_at_a_time_by_limit_restarts_each_once(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    cluster = new_cluster()
+    cluster.forget()
+    for host in cluster.hosts:
+        run = apply(ansible, [cluster], VALUES, "--limit", host)
+        assert run.rc == 0, run.output
+    assert (cluster.writes(), cluster.starts()) == ([f"PATCH {SETTINGS}"], NODES)
+    assert cluster.leftovers() == []
+
+
+def test_unreachable_host_of_the_play_lets_nothing_be_written(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster()
+    cluster.forget()
+    run = _apply_without(ansible, cluster, "trio-c")
+    assert run.rc != 0
+    assert (cluster.writes(), cluster.starts(), cluster.leftovers()) == ([], [], [])
+
+
+def test_inventory_that_holds_a_part_of_the_cluster_writes_nothing_restart_bound(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster(hosts=IN_PART)
+    cluster.forget()
+    check = apply(ansible, [cluster], VALUES, "--check")
+    assert check.rc != 0, check.output
+    run = apply(ansible, [cluster], VALUES)
+    assert run.rc != 0, run.output
+    for refused in (check, run):
+        assert "wacore3" in words(refused)
+        assert "wa_settings_partial_cluster" in words(refused)
+    assert (cluster.writes(), cluster.starts(), cluster.leftovers()) == ([], [], [])
+
+
+def test_part_of_a_cluster_is_good_enough_for_what_needs_no_restart(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster(hosts=IN_PART)
+    cluster.forget()
+    run = apply(ansible, [cluster], {"callback_backoff_delay_ms": 5000})
+    assert run.rc == 0, run.output
+    assert (cluster.writes(), cluster.starts()) == ([f"PATCH {SETTINGS}"], [])
+    cluster.forget()
+    converged = apply(ansible, [cluster], {"log_level": "info"})
+    assert (converged.rc, changed(converged)) == (0, 0), converged.output
+    assert cluster.client.verbs() == [f"GET {SETTINGS}"]
+
+
+def test_partial_cluster_on_demand_names_who_is_missing(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    cluster = new_cluster(hosts=IN_PART)
+    cluster.forget()
+    run = apply(ansible, [cluster], VALUES, *PARTIAL)
+    assert run.rc == 0, run.output
+    assert (cluster.writes(), sorted(cluster.starts())) == ([f"PATCH {SETTINGS}"], ["wacore1", "wacore2"])
+    assert "wacore3" in words(run)
+
+
+def test_single_host_that_forgot_its_cluster_is_a_part_of_one(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """The address of a cluster, declared on one host without `wa_settings_cluster`."""
+    cluster = new_cluster(hosts={"a": ["wacore1"]})
+    cluster.forget()
+    run = apply(ansible, [cluster], VALUES)
+    assert run.rc != 0, run.output
+    assert {"wacore2", "wacore3"} <= set(nodes_in(words(run)))
+    assert (cluster.writes(), cluster.starts()) == ([], [])
+
+
+@pytest.mark.parametrize("restart", ["auto", "never"])
+def test_two_inventory_hosts_of_one_machine_share_a_directory(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, restart: str
+) -> None:
+    cluster = new_cluster()
+    shared = str(cluster.place / "shared")
+    cluster.extra["wa_settings_state_dir"] = shared
+    cluster.forget()
+    if restart == "never":
+        never = apply(
+            ansible, [cluster], VALUES, variables={"wa_settings_restart": "never"}, play={"post_tasks": [SHOW]}
+        )
+        assert never.rc == 0, never.output
+        assert cluster.starts() == []
+    run = apply(ansible, [cluster], VALUES)
+    assert run.rc == 0, run.output
+    assert (cluster.writes(), sorted(cluster.starts())) == ([f"PATCH {SETTINGS}"], NODES)
+    again = apply(ansible, [cluster], VALUES)
+    assert (changed(again), len(cluster.starts())) == (0, 3), again.output
+
+
+def test_shared_directory_and_one_host_at_a_time(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    cluster = new_cluster()
+    cluster.extra["wa_settings_state_dir"] = str(cluster.place / "shared")
+    cluster.forget()
+    for host in cluster.hosts:
+        run = apply(ansible, [cluster], VALUES, "--limit", host)
+        assert run.rc == 0, run.output
+    assert cluster.starts() == NODES
+
+
+def test_record_of_another_cluster_is_not_taken_for_ones_own(
+    ansible: AnsibleCommands, new_single: NewDeployment
+) -> None:
+    """A name that says the same to a file system, and a record that was copied."""
+    one, other = new_single("one"), new_single("other")
+    never = {"wa_settings_restart": "never"}
+    assert apply(ansible, [one], VALUES, variables=never).rc == 0
+    (record,) = one.leftovers()
+    other.state_dir("other").mkdir(parents=True, mode=0o700)
+    copy = other.state_dir("other") / record.name.replace("one", "other")
+    copy.write_text(record.read_text())
+    copy.chmod(0o600)
+    other.forget()
+    run = apply(ansible, [other], {"callback_backoff_delay_ms": 5000})
+    # It is either seen for what it is, and left or reported, but it pays for nobody.
+    assert other.starts() == [] or run.rc != 0, run.output
+    rest = apply(ansible, [one], VALUES)
+    assert (rest.rc, one.starts()[-1:]) == (0, ["wacore"]), rest.output
+    assert on_record(one) == set()
