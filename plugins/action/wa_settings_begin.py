@@ -121,8 +121,8 @@ class ActionModule(DirectAction):
     def _module_options(self) -> dict[str, Any] | None:
         """The declaration as arguments of the module, without the connection's. Raises InvalidVariables."""
         options = {name: self._values[name] for name in OF_MODULE if self._values[name] is not None}
-        if options.get("state") == "absent":
-            return options  # whatever the inventory declares: this resets
+        if self._task.args.get("resets") or options.get("state") == "absent":
+            return {**options, "state": "absent"}  # whatever the inventory declares
         settings, extra, _origins = declaration(self._values)
         if not declares_anything(settings, extra):
             raise InvalidVariables(

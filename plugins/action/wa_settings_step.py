@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,6 +34,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refu
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import as_items, restart_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
+    Ask,
     Context,
     Failed,
     Unwritten,
@@ -77,30 +79,26 @@ class _Port:
         finally:
             task.check_mode = before
 
-    def watch(self) -> Callable[[], Sequence[HealthNode] | None] | None:
-        if not self._context.api_here:
-            return None
-        connection = read_connection(
-            run_validated(_FLOWS["wa_health_info"], {**self._context.connection, "retries": 0})
-        )
+    def watch(self) -> AbstractContextManager[Ask] | None:
+        return self._conversation() if self._context.api_here else None
 
-        def ask() -> Sequence[HealthNode] | None:
-            try:
-                with Client(connection, read_only=True) as client:
+    @contextmanager
+    def _conversation(self) -> Iterator[Ask]:
+        given = {**self._context.connection, "retries": 0}
+        connection = read_connection(_FLOWS["wa_health_info"].validator.validate(given).validated_parameters)
+        # One conversation: what changes for a moment only must not fall between two.
+        with Client(connection, read_only=True) as client:
+
+            def ask() -> Sequence[HealthNode]:
+                try:
                     return ask_health(client, retries=0).nodes
-            except ApiError:
-                return ()
+                except ApiError:
+                    return ()
 
-        return ask
+            yield ask
 
     def say(self, line: str) -> None:
         display.display(f"[{self._context.host}] {line}")
-
-
-def run_validated(flow: DirectFlow, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments as the module's spec makes them."""
-    validated: Mapping[str, Any] = flow.validator.validate(dict(arguments)).validated_parameters
-    return validated
 
 
 class ActionModule(ActionBase):

@@ -16,11 +16,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import read_node
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, read_declaration
@@ -72,8 +75,12 @@ Result = dict[str, Any]
 
 _POLL = 0.2  # seconds between two looks at something that is expected soon
 _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the same when it is dead
+_WATCH = 0.01  # seconds between two looks for what may be over soon
 _SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
 _LEASE_SLACK = 60.0  # seconds
+
+
+Ask = Callable[[], Sequence[HealthNode]]
 
 
 class Failed(Exception):
@@ -91,8 +98,8 @@ class Port(Protocol):
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:
         """Runs a module of the collection; its result."""
 
-    def watch(self) -> Callable[[], Sequence[HealthNode] | None] | None:
-        """What asks for the health at any moment, also from another thread; None where the API is elsewhere."""
+    def watch(self) -> AbstractContextManager[Ask] | None:
+        """What asks for the nodes in health again and again, in another thread; None where the API is elsewhere."""
 
     def say(self, line: str) -> None:
         """Shows a line."""
@@ -897,46 +904,50 @@ class _Watch:
     A backend that cannot tell one start from another leaves health alone to tell: a connected node has to leave it.
     """
 
-    def __init__(self, ask: Callable[[], Sequence[HealthNode] | None] | None, node: Node) -> None:
-        self._ask = ask
+    def __init__(self, conversation: AbstractContextManager[Ask] | None, node: Node) -> None:
+        self._conversation = conversation
         self._node = node
         self._over = threading.Event()
+        self._ready = threading.Event()
         self._was_connected = False
-        self._sign = False
+        self._sign = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def start(self) -> None:
-        if self._ask is not None:
-            self._was_connected = self._connected()
-            if self._was_connected:
-                self._thread.start()
+        if self._conversation is not None:
+            self._thread.start()
+            self._ready.wait(_SIGN_AFTER)
 
     def stop(self, patience: float) -> None:
         """Ends the watch at the first sign, or after that many seconds."""
-        end = time.monotonic() + patience
-        while self._thread.is_alive() and not self._sign and time.monotonic() < end:
-            time.sleep(0.01)
+        if self._was_connected and self._thread.is_alive():
+            self._sign.wait(patience)
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
 
     @property
     def proves_nothing_happened(self) -> bool:
-        return self._was_connected and not self._sign
+        return self._was_connected and not self._sign.is_set()
 
-    def _connected(self) -> bool:
-        nodes = self._ask() if self._ask is not None else None
-        if nodes is None:
-            return False
-        health = ClientHealth(tuple(nodes), clustered=len(nodes) > 1 or bool(nodes and nodes[0].name))
-        entry = health.find(self._node)
-        if entry is None and len(nodes) == 1 and nodes[0].name is None:
-            entry = nodes[0]
-        return entry is not None and entry.gateway_status == "connected"
+    def _is_connected(self, nodes: Sequence[HealthNode]) -> bool:
+        if len(nodes) == 1 and nodes[0].name is None:
+            return nodes[0].gateway_status == CONNECTED
+        entry = ClientHealth(tuple(nodes), clustered=True).find(self._node)
+        return entry is not None and entry.gateway_status == CONNECTED
 
     def _look(self) -> None:
-        while not self._over.is_set():
-            if not self._connected():
-                self._sign = True
-                return
-            self._over.wait(0.02)
+        try:
+            with self._conversation or nullcontext(tuple) as ask:
+                self._was_connected = self._is_connected(ask())
+                self._ready.set()
+                while self._was_connected and not self._over.is_set():
+                    if not self._is_connected(ask()):
+                        self._sign.set()
+                        return
+                    self._over.wait(_WATCH)
+        except ApiError:
+            # A client that does not answer any more is a sign as well.
+            self._sign.set()
+        finally:
+            self._ready.set()

@@ -80,7 +80,7 @@ def running_emulator(place: Path, clients: int = 1000, nodes: str = "wacore", *a
     command = [sys.executable, "-m", "wabiz_emulator", "webapp", "--clients", str(clients), "--prefix"]
     command += ["--tls-cert", str(certificate), "--tls-key", str(key), "--password", PASSWORD, "--nodes", nodes]
     command += ["--request-log", str(place / "requests.jsonl"), "--node-log", str(place / "nodes.jsonl")]
-    command += ["--switch", "connect_seconds=0.05", *arguments]
+    command += ["--switch", "connect_seconds=0.2", *arguments]
     with (place / "emulator.stderr").open("w") as stderr:
         process = subprocess.Popen(
             command, cwd=ROOT / "tests" / "emulator", stdout=subprocess.PIPE, stderr=stderr, text=True
