@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +37,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, parse
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import as_items, demand_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     CONNECTION,
@@ -109,7 +110,10 @@ class ActionModule(DirectAction):
             address = self._templar.template(self._vars.get("ansible_host", self._own))
             self._values["api_url"] = f"https://{address}:9090"
         self._single = single or self._cluster == self._own
-        self._member = member_of(self._own, self._values, True)
+        self._member = replace(
+            member_of(self._own, self._values, True),
+            options=self._module_defaults(self._values["restart_backend"], self._vars),
+        )
         self._api = self._where_the_api_is_called()
         refusal = BACKENDS[self._member.backend].refusal(self._member)
         if refusal is not None:
@@ -147,9 +151,12 @@ class ActionModule(DirectAction):
         with alone("cluster", self._cluster):
             # Settings of a cluster are written once, whichever of its hosts comes first.
             other = claim(self._cluster)
-            if other is not None and other["host"] != self._own and other["state"] == "open":
-                if other["host"] in self._vars["ansible_play_batch"]:
-                    return {"msg": f"{other['host']} does this for cluster {self._cluster}"}
+            if (
+                other is not None
+                and (other["host"] != self._own and other["state"] == "open")
+                and other["host"] in self._vars["ansible_play_batch"]
+            ):
+                return {"msg": f"{other['host']} does this for cluster {self._cluster}"}
             found = self._compare(options)
             state = "failed" if found.get("failed") else "open" if found.get("steps") else "done"
             set_claim(self._cluster, self._own, state)
@@ -188,7 +195,7 @@ class ActionModule(DirectAction):
         if held:
             # Nothing is written yet, so nothing has changed.
             found = {"changed": False}
-        return {**found, "steps": as_items(context.id, steps, self._own, context.api, "demand")}
+        return {**found, "steps": context.items(steps, "demand")}
 
     def _said(self, found: Result, record: Record | None) -> Result:
         """What is to be said of a host that is done with this task."""
@@ -224,7 +231,7 @@ class ActionModule(DirectAction):
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps([member.host for member in context.members], health=True)
-        return as_items(context.id, steps, self._own, context.api, "demand")
+        return context.items(steps, "demand")
 
     def _handler(self) -> Result:
         """The handler that tasks of users notify: all that the role looked after on this host in this run, else what the
@@ -234,6 +241,11 @@ class ActionModule(DirectAction):
         if not known:
             self._read()
             return self._restart_everything("handler")
+        # Each use of the role in a play brings a handler of its own, and all of them are told at once.
+        handled = recall("handled", self._own) or []
+        if len(known) > 1 and not set(known) - set(handled):
+            return {"msg": "this run has restarted everything that the role looks after on this host"}
+        keep(known, "handled", self._own)
         waiting = take("demands", self._own)
         steps: list[dict[str, Any]] = []
         restarts: list[dict[str, Any]] = []
@@ -249,6 +261,8 @@ class ActionModule(DirectAction):
             elif carried["may_restart"] and (len(carried["members"]) == 1 or self._comes_first("handler")):
                 again = {**carried, "settings": None, "wanted": {"settings": [], "everything": True}, "by_itself": True}
                 steps += self._demand(self._keep(again))
+            elif name in waiting:
+                restarts += carried["restarts"]
         return {"steps": steps, "restarts": restarts}
 
     def _pending(self) -> Result:
@@ -328,7 +342,9 @@ class ActionModule(DirectAction):
             members = dict.fromkeys(hosts, self._member)
             for host in hosts:
                 if host != self._own:
-                    members[host], environments[host] = inventory.member(host, self._task.environment or ())
+                    member, environments[host] = inventory.member(host, self._task.environment or ())
+                    options = self._module_defaults(member.backend, inventory.variables(host))
+                    members[host] = replace(member, options=options)
                     refusal = BACKENDS[members[host].backend].refusal(members[host])
                     if refusal is not None:
                         raise Problem(f"{host}: {refusal}")
@@ -356,6 +372,14 @@ class ActionModule(DirectAction):
         keep(context_to_json(context), "context", context.id)
         append("contexts", self._own, context.id)
         return context
+
+    def _module_defaults(self, backend: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """What the play gives to the modules that a backend uses."""
+        group = BACKENDS[backend].module_defaults
+        together: dict[str, Any] = {}
+        for layer in (self._task.module_defaults or ()) if group else ():
+            together.update(self._render(layer.get(group) or {}, variables))
+        return dict(as_plain(together))
 
     def _render(self, value: Any, variables: Mapping[str, Any]) -> Any:
         return self._templar.copy_with_new_env(available_variables=variables).template(value)

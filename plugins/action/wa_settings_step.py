@@ -31,7 +31,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import Con
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, keep, recall, set_claim
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import as_items, restart_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import restart_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Ask,
@@ -45,9 +45,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
 
 _CLEANING = frozenset({"note", "release"})
 _FLOWS = {
-    "wa_application_settings": DirectFlow(
-        application_settings_spec(), partial(application_settings, with_health=True)
-    ),
+    "wa_application_settings": DirectFlow(application_settings_spec(), partial(application_settings, with_health=True)),
     "wa_health_info": DirectFlow(health_info_spec(), health_info),
 }
 _works: dict[str, Work] = {}
@@ -130,7 +128,9 @@ class ActionModule(ActionBase):
         if context not in _works:
             found = recall("context", context)
             if found is None:
-                raise AnsibleActionFail("what was to be done is not known any more; run again, pending restarts are on record")
+                raise AnsibleActionFail(
+                    "what was to be done is not known any more; run again, pending restarts are on record"
+                )
             _works[context] = Work(context_from_json(found), bool(self._task.check_mode))
         return _works[context]
 
@@ -180,7 +180,7 @@ class ActionModule(ActionBase):
             [(restart.host, restart.node.name) for restart in restarts],
             bool(self._task.check_mode),
         )
-        items = as_items(context.id, steps, context.host, context.api, "restart") if restarts else []
+        items = context.items(steps, "restart") if restarts else []
         carried = {**recall("context", context.id), "changes": work.changed_settings, "restarts": items}
         keep(carried, "context", context.id)
         if not items or context.by_itself:

@@ -158,15 +158,16 @@ def targets(
             "wa_settings_restart_backend"
         )
     _refuse_several_outside_a_cluster(cluster, looks, coreapps, health)
+    if not health.clustered and any(node.alone for node in coreapps):
+        alone = next(node.alone for node in coreapps if node.alone)
+        raise Refused(f"{cluster} is no cluster: {alone}. Nothing is written or restarted")
     _refuse_strangers(cluster, looks, health)
     if not partial_cluster:
         _refuse_partial_view(cluster, looks, health)
     masters_too = MASTERS_TOO in wanted.settings if masters is None else masters
     return Targets(
         nodes={
-            look.host: tuple(
-                node for node in look.nodes if node.running and (node.kind == COREAPP or masters_too)
-            )
+            look.host: tuple(node for node in look.nodes if node.running and (node.kind == COREAPP or masters_too))
             for look in looks
             if look.problem is None
         },
@@ -230,9 +231,7 @@ def _refuse_partial_view(cluster: str, looks: Sequence[Look], health: ClientHeal
     nodes = [node for look in looks for node in look.nodes]
     unknown = [entry.name or "" for entry in health.nodes if entry.role == COREAPP and not _accounts(nodes, entry)]
     # Of a node without an id only the name is known, which need not be the one in health.
-    nameless = [
-        node for node in nodes if not node.id and node.kind == COREAPP and health.find(node) is None
-    ]
+    nameless = [node for node in nodes if not node.id and node.kind == COREAPP and health.find(node) is None]
     if len(unknown) > len(nameless):
         raise Refused(
             f"cluster {cluster}: the client's health names {', '.join(sorted(unknown))}, which no host of this inventory "
@@ -325,9 +324,7 @@ def unproven(look: Look) -> list[Node]:
     if look.record is None:
         return []
     return [
-        node
-        for node in look.nodes
-        if (entry := look.record.find(node)) is not None and has_started_since(entry, node)
+        node for node in look.nodes if (entry := look.record.find(node)) is not None and has_started_since(entry, node)
     ]
 
 

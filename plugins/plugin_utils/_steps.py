@@ -12,7 +12,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,10 +82,12 @@ def restart_steps(hosts: Sequence[str], nodes: Iterable[tuple[str, str]], check_
     ]
 
 
-def as_items(context: str, steps: Iterable[Step], own: str, api: str | None, phase: str) -> list[Item]:
+def as_items(
+    context: str, steps: Iterable[Step], own: str, api: str | None, phase: str, asked_from: Mapping[str, str]
+) -> list[Item]:
     """The items of the loop. own: the host that acts. api: the host that calls the API; None: the controller itself.
 
-    phase: C(demand) or C(restart).
+    phase: C(demand) or C(restart). asked_from: container hosts that are asked from another host.
     """
     items: list[Item] = []
     for step in steps:
@@ -98,7 +100,9 @@ def as_items(context: str, steps: Iterable[Step], own: str, api: str | None, pha
         last["do"].append([step.name, step.about or step.host or "", step.node or ""])
     for item in items:
         item["label"] = label(item)
-        if item["host"] != own or item["api"]:
+        if item["host"] in asked_from and not item["api"]:
+            item.update(delegate_to=asked_from[item["host"]], api=True)
+        elif item["host"] != own or item["api"]:
             item["delegate_to"] = item["host"]
     if items:
         items[-1]["last"] = phase

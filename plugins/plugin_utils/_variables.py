@@ -84,7 +84,12 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
     if validated.error_messages:
         raise InvalidVariables(_named(validated.error_messages[0]))
     values = {name: validated.validated_parameters[PREFIX + name] for name in _SPEC}
-    for name, least in (("restart_stop_timeout", 0), ("health_timeout", 0), ("lock_timeout", 0), ("expect_connected", 0)):
+    for name, least in (
+        ("restart_stop_timeout", 0),
+        ("health_timeout", 0),
+        ("lock_timeout", 0),
+        ("expect_connected", 0),
+    ):
         number = values[name]
         if number is not None and not least <= number <= _LONGEST:
             raise InvalidVariables(f"{PREFIX}{name}: must be a number from {least} to {_LONGEST}")
@@ -123,10 +128,7 @@ def _lay(layers: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[dict[str, Any
     for _name, layer in layers:
         declared = _laid_over(declared, layer)
     origins = {
-        dotted(path): name
-        for path, _value in flatten(declared)
-        for name, layer in layers
-        if reports(layer, path)
+        dotted(path): name for path, _value in flatten(declared) for name, layer in layers if reports(layer, path)
     }
     return declared, origins
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
@@ -23,9 +23,8 @@ from typing import Any, Protocol
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED, read_node
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import read_node
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, read_declaration
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
@@ -69,6 +68,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     tidy,
     withdraw,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, Step, as_items
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Store
 
 Result = dict[str, Any]
@@ -132,6 +132,11 @@ class Context:
 
     def member(self, host: str) -> Member:
         return next(member for member in self.members if member.host == host)
+
+    def items(self, steps: Iterable[Step], phase: str) -> list[Item]:
+        """Steps as the items of a loop."""
+        asked = {m.host: self.api or "localhost" for m in self.members if BACKENDS[m.backend].on_api_host}
+        return as_items(self.id, steps, self.host, self.api, phase, asked)
 
     @property
     def masters(self) -> bool | None:
@@ -351,11 +356,12 @@ class Work:
         if self.check_mode:
             known.look = replace(known.look, record=change(known.look.record))
             return
+        in_hand = known.look.record
         store = port.store(known.member, self.context.cluster)
         for _attempt in range(3):
             present, lost = self._parse(known.stored, host)
             if lost is not None:
-                present = replace(known.look.record, lease=self._lease)
+                present = replace(in_hand, lease=self._lease)
             if present.lease is None or present.lease.token != self._lease.token:
                 known.leased = False
                 raise Failed(
@@ -690,7 +696,8 @@ class Work:
         try:
             if watch is not None:
                 watch.start()
-            backend.restart(port.host, known.member, node, int(self.context.values["restart_stop_timeout"]))
+            stop_timeout = int(self.context.values["restart_stop_timeout"])
+            backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
         except Problem as problem:
             raise Failed(f"{item.title}, {item.label}, could not be restarted: {problem}; {self._left()}") from None
         finally:
@@ -743,7 +750,9 @@ class Work:
                 return str(problem)
             node = only(nodes, item.node)
             if node is None and item.node.unit:
-                node = next((n for n in nodes if n.unit == item.node.unit and n.incarnation != item.node.incarnation), None)
+                node = next(
+                    (n for n in nodes if n.unit == item.node.unit and n.incarnation != item.node.incarnation), None
+                )
             if first is None or node is None or node.incarnation != first.incarnation:
                 first, since = node, self._clock()
             needed = _STEADY if at.standby else 0.0
@@ -858,9 +867,7 @@ class Unwritten(Failed):
 
 def without(settings: Mapping[str, Any], names: set[str]) -> dict[str, Any] | None:
     """The module's arguments without some settings; None where no setting is left."""
-    kept = {
-        option: _without(settings.get(option) or {}, names, ()) for option in ("settings", "extra_settings")
-    }
+    kept = {option: _without(settings.get(option) or {}, names, ()) for option in ("settings", "extra_settings")}
     if not any(kept.values()):
         return None
     return {**settings, **{option: value or None for option, value in kept.items()}}

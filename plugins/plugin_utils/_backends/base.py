@@ -9,8 +9,10 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node, file_name
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Host, Problem, Store
@@ -23,7 +25,7 @@ class Member:
     """A host of a cluster, as the inventory or the play declares it.
 
     containers: names that the operator gave. inside: belongs to the present batch of the play, so its nodes may be
-    restarted.
+    restarted. options: for the modules of a backend, as the play's C(module_defaults) give them.
     """
 
     host: str
@@ -33,6 +35,7 @@ class Member:
     image_pattern: str
     command: tuple[str, ...]
     state_dir: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Backend:
@@ -40,6 +43,10 @@ class Backend:
 
     # Whether an incarnation tells one start of a node from another.
     tells_starts = True
+    # Whether it is asked from the host that calls the client's API, not from the container host.
+    on_api_host = False
+    # Whose C(module_defaults) it honours.
+    module_defaults = ""
 
     @classmethod
     def store(cls, host: Host, member: Member, cluster: str) -> Store:
@@ -52,13 +59,25 @@ class Backend:
         raise NotImplementedError
 
     @classmethod
+    def refused_pattern(cls, member: Member) -> str | None:
+        """What is wrong with the image pattern, if anything."""
+        try:
+            re.compile(member.image_pattern)
+        except re.error as error:
+            return f"wa_settings_restart_image_pattern: {member.image_pattern} is no regular expression: {error}"
+        return None
+
+    @classmethod
     def look(cls, host: Host, member: Member) -> list[Node]:
         """The client's Coreapps and masters on this host, stopped ones included. Raises Problem."""
         raise NotImplementedError
 
     @classmethod
-    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int) -> None:
-        """Stops the node, within C(stop_timeout) seconds, and starts it again. Raises Problem."""
+    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
+        """Stops the node, within C(stop_timeout) seconds, and starts it again. Raises Problem.
+
+        patience: seconds to wait for it, where the backend itself has to wait.
+        """
         raise NotImplementedError
 
 

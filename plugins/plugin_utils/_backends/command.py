@@ -34,5 +34,5 @@ class Command(Backend):
         return [Node(name) for name in dict.fromkeys(member.containers or (member.host,))]
 
     @classmethod
-    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int) -> None:
+    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
         host.run(shlex.join([*member.command, node.name]))

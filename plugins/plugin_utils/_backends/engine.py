@@ -170,11 +170,7 @@ class _Engine(Backend):
 
     @classmethod
     def refusal(cls, member: Member) -> str | None:
-        try:
-            re.compile(member.image_pattern)
-        except re.error as error:
-            return f"wa_settings_restart_image_pattern: {member.image_pattern} is no regular expression: {error}"
-        return None
+        return cls.refused_pattern(member)
 
     @classmethod
     def look(cls, host: Host, member: Member) -> list[Node]:
@@ -194,7 +190,7 @@ class _Engine(Backend):
         raise AssertionError("unreachable")
 
     @classmethod
-    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int) -> None:
+    def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
         cls._run(host, f"{cls.program} restart -t {stop_timeout:d} {shlex.quote(node.id or node.name)} >/dev/null")
 
 
