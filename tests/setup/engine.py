@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,7 @@ PID_FILE = CACHE / "dockerd.pid"
 
 
 class EngineMissing(Exception):
-    """No container engine can be had here; the text says why."""
+    """No container engine, or no Kubernetes, can be had here; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def ensure_engine() -> Engine:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         what = "no Docker engine answers" if docker is None else "neither `docker compose` nor docker-compose is there"
         raise EngineMissing(f"{what}; it can be installed from here only by root on Debian or Ubuntu")
-    _install_packages()
+    install_packages(PACKAGES)
     if docker is None:
         docker = _answering_client()
     if docker is None:
@@ -121,8 +122,9 @@ def _succeeds(command: list[str]) -> bool:
     return answer.returncode == 0
 
 
-def _install_packages() -> None:
-    missing = [package for package, program in PACKAGES.items() if shutil.which(program) is None]
+def install_packages(packages: Mapping[str, str]) -> None:
+    """Install packages (name → a program that comes with it) of Debian or Ubuntu, as root, unless they are there."""
+    missing = [package for package, program in packages.items() if shutil.which(program) is None]
     if not missing:
         return
     say("  packages: " + ", ".join(missing))

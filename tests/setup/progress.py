@@ -113,9 +113,11 @@ def logged(
         return code
 
 
-def require(command: Sequence[str | Path], log: Path, *, what: str, env: Mapping[str, str] | None = None) -> None:
+def require(
+    command: Sequence[str | Path], log: Path, *, what: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> None:
     """Run a command of the set-up; raise SetupFailed with the end of its log when it fails."""
-    if logged(command, log, env=env, label=what) != 0:
+    if logged(command, log, env=env, cwd=cwd, label=what) != 0:
         raise SetupFailed(f"{what}: failed. The end of {log}:\n{tail(log, 25)}")
 
 

@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from control_plane import ASSETS_VARIABLE, ensure_control_plane
 from engine import Engine, EngineMissing, engine_required, ensure_engine
 from images import ensure_images
 from locations import CACHE, COLLECTION_PATH, COLLECTIONS, EMULATOR, ROOT
@@ -117,9 +118,14 @@ def _ready_engine() -> dict[str, str]:
     found = engine_or_fault()
     if isinstance(found, Engine):
         return found.variables()
-    if isinstance(found, EngineMissing) and not engine_required():
-        raise StepSkipped(f"no container engine: {found}")
-    raise StepFailed(str(found))
+    raise _without("container engine", found)
+
+
+def _without(what: str, fault: Exception) -> Exception:
+    """What a step ends with that cannot have what it needs."""
+    if isinstance(fault, EngineMissing) and not engine_required():
+        return StepSkipped(f"no {what}: {fault}")
+    return StepFailed(str(fault))
 
 
 def _ruff(session: Session) -> None:
@@ -285,7 +291,12 @@ def _integration(environment: Environment, arguments: tuple[str, ...], session: 
 
 def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
     environment = CORES[-1]
-    session.run([environment.python, *PYTEST, KUBERNETES, *arguments], env=_ready(environment))
+    env = _ready(environment)
+    try:
+        env[ASSETS_VARIABLE] = str(ensure_control_plane())
+    except EngineMissing as fault:
+        raise _without("Kubernetes", fault) from fault
+    session.run([environment.python, *PYTEST, KUBERNETES, *arguments], env=env)
 
 
 def _containers(arguments: tuple[str, ...], session: Session) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for Kubernetes, and clients on it."""
+"""A real Kubernetes control plane with a kubelet of ours, and clients on it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes.client import CoreV1Api
 
 from support.emulator import Emulator
 from support.kubernetes.cluster import Cluster, running_cluster
-from support.kubernetes.kubelet import Kubelet
-from support.kubernetes.releases import NewRelease, Release
+from support.kubernetes.kubelet import Hosting, Kubelet
+from support.kubernetes.manifests import Manifests
+from support.kubernetes.releases import NewRelease, Release, ensure_namespace
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def kubernetes(
     emulator: Emulator,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Cluster, Kubelet]]:
-    """The stand-in and its kubelet."""
+    """The control plane and the kubelet."""
     with running_cluster(tmp_path_factory.mktemp("kubernetes")) as (cluster, kubelet):
         yield cluster, kubelet
         assert not kubelet.faults, kubelet.faults
@@ -36,20 +36,36 @@ def kubelet(kubernetes: tuple[Cluster, Kubelet]) -> Kubelet:
 
 
 @pytest.fixture
-def new_release(kubernetes: tuple[Cluster, Kubelet], emulator: Emulator, tmp_path: Path) -> NewRelease:
-    """A client in a namespace of its own, without Deployments yet."""
+def new_release(kubernetes: tuple[Cluster, Kubelet], emulator: Emulator, tmp_path: Path) -> Iterator[NewRelease]:
+    """Deploy a client and wait until its pods run: in a namespace of its own, unless one is named."""
     cluster, kubelet = kubernetes
     api = cluster.api()
+    namespaces: set[str] = set()
 
-    def new(name: str, *manifests: dict[str, Any], **extra: Any) -> Release:
-        CoreV1Api(api).create_namespace({"metadata": {"name": name}})
+    def new(name: str, manifests: Manifests, namespace: str = "", **extra: Any) -> Release:
+        place = namespace or name
+        ensure_namespace(api, place)
+        namespaces.add(place)
         client = emulator.new_client()
         for node in client.control.nodes():
             client.control.act_on_node(node, "stop")
-        kubelet.clients[name] = client.control
-        release = Release(name, client, {name: []}, tmp_path, extra, cluster, api)
-        release.deploy(*manifests)
+        hosting = kubelet.clients[place, manifests.database] = Hosting(client.control)
+        release = Release(
+            name,
+            client,
+            {name: []},
+            tmp_path,
+            extra,
+            namespace=place,
+            cluster=cluster,
+            api=api,
+            kubelet=kubelet,
+            hosting=hosting,
+        )
+        release.deploy(manifests)
         release.forget()
         return release
 
-    return new
+    yield new
+    for namespace in namespaces:
+        api.delete(f"/api/v1/namespaces/{namespace}")

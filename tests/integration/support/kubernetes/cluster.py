@@ -1,52 +1,46 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Starts the stand-in for Kubernetes, with a kubelet."""
+"""A running Kubernetes with its users and our kubelet."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubernetes.client import ApiClient, Configuration
-
-from support.kubernetes.api_server import ApiServer
+from support.kubernetes.api import KubernetesApi
+from support.kubernetes.control_plane import running_control_plane
 from support.kubernetes.kubelet import Kubelet
-from wabiz_emulator import certificates
+
+ADMIN, OPERATOR = "admin", "operator"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A running Kubernetes. `admin` and `viewer` are tokens: of one who may do all, and of one who may only read."""
+    """Tokens of `admin`, who may do all, and of `operator`, who may do what Role objects say (`Release.grant`)."""
 
     url: str
     ca_path: str
     admin: str
-    viewer: str
+    operator: str
 
-    def api(self) -> ApiClient:
-        """The real Python client, with all rights."""
-        configuration = Configuration(host=self.url)
-        configuration.ssl_ca_cert = self.ca_path
-        configuration.api_key = {"authorization": f"Bearer {self.admin}"}
-        configuration.no_proxy = "127.0.0.1"
-        return ApiClient(configuration)
+    def api(self) -> KubernetesApi:
+        """Access with all rights."""
+        return KubernetesApi(self.url, self.ca_path, self.admin)
 
 
 @contextmanager
 def running_cluster(place: Path) -> Iterator[tuple[Cluster, Kubelet]]:
     """A Kubernetes and the kubelet for its pods, until the block ends."""
-    ca_path, certificate, key = certificates.write_pki(place / "pki")
-    admin, viewer = secrets.token_hex(16), secrets.token_hex(16)
-    with ExitStack() as stack:
-        server = ApiServer(str(certificate), str(key), {admin: True, viewer: False})
-        server.start()
-        stack.callback(server.stop)
-        cluster = Cluster(f"https://127.0.0.1:{server.port}", str(ca_path), admin, viewer)
-        kubelet = Kubelet(stack.enter_context(cluster.api()))
+    admin, operator = secrets.token_hex(16), secrets.token_hex(16)
+    with running_control_plane(place, {admin: ADMIN, operator: OPERATOR}, ADMIN) as (url, ca_path):
+        cluster = Cluster(url, ca_path, admin, operator)
+        kubelet = Kubelet(cluster.api())
         kubelet.start()
-        stack.callback(kubelet.stop)
-        yield cluster, kubelet
+        try:
+            yield cluster, kubelet
+        finally:
+            kubelet.stop()
