@@ -241,11 +241,6 @@ class ActionModule(DirectAction):
         if not known:
             self._read()
             return self._restart_everything("handler")
-        # Each use of the role in a play brings a handler of its own, and all of them are told at once.
-        handled = recall("handled", self._own) or []
-        if len(known) > 1 and not set(known) - set(handled):
-            return {"msg": "this run has restarted everything that the role looks after on this host"}
-        keep(known, "handled", self._own)
         waiting = take("demands", self._own)
         steps: list[dict[str, Any]] = []
         restarts: list[dict[str, Any]] = []
@@ -259,7 +254,7 @@ class ActionModule(DirectAction):
             if name in waiting and carried["wanted"]["settings"]:
                 restarts += carried["restarts"]  # all Coreapps of the cluster
             elif carried["may_restart"] and (len(carried["members"]) == 1 or self._comes_first("handler")):
-                again = {**carried, "settings": None, "wanted": {"settings": [], "everything": True}, "by_itself": True}
+                again = {**carried, "id": secrets.token_hex(8), "settings": None, "wanted": {"settings": [], "everything": True}, "by_itself": True}
                 steps += self._demand(self._keep(again))
             elif name in waiting:
                 restarts += carried["restarts"]
@@ -365,12 +360,12 @@ class ActionModule(DirectAction):
             by_itself=by_itself,
             health=health,
         )
+        append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))
 
     def _keep(self, carried: Mapping[str, Any]) -> Context:
-        context = context_from_json({**carried, "id": secrets.token_hex(8)})
+        context = context_from_json(carried)
         keep(context_to_json(context), "context", context.id)
-        append("contexts", self._own, context.id)
         return context
 
     def _module_defaults(self, backend: str, variables: Mapping[str, Any]) -> dict[str, Any]:
