@@ -31,7 +31,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import Con
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, keep, recall, set_claim
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import restart_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Ask,
@@ -174,13 +173,7 @@ class ActionModule(ActionBase):
         """Keeps for the handler what has to restart."""
         context = work.context
         set_claim(context.cluster, context.host, "failed" if work.failure is not None else "done")
-        restarts = [] if work.failure is not None or not context.may_restart else work.in_order()
-        steps = restart_steps(
-            [member.host for member in context.members],
-            [(restart.host, restart.node.name) for restart in restarts],
-            bool(self._task.check_mode),
-        )
-        items = context.items(steps, "restart") if restarts else []
+        items = context.items(work.restarts(), "restart")
         carried = {**recall("context", context.id), "changes": work.changed_settings, "restarts": items}
         keep(carried, "context", context.id)
         if not items or context.by_itself:

@@ -137,7 +137,12 @@ class Record:
 
     @property
     def is_pending(self) -> bool:
-        return bool(self.nodes or self.returning or self.elsewhere)
+        return self.waits or bool(self.elsewhere)
+
+    @property
+    def waits(self) -> bool:
+        """Whether nodes of this host are to restart, or to be seen healthy."""
+        return bool(self.nodes or self.returning)
 
     @property
     def is_empty(self) -> bool:

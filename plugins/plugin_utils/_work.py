@@ -68,7 +68,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     tidy,
     withdraw,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, Step, as_items
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, Step, as_items, restart_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Store
 
 Result = dict[str, Any]
@@ -538,6 +538,15 @@ class Work:
     def in_order(self) -> list[Restart]:
         """What has to restart by this run, in order, as far as it was looked at."""
         return in_order(self._looks, self._health, self.context.masters)
+
+    def restarts(self) -> list[Step]:
+        """The steps of the restart that is to follow; none where there is nothing to restart or to see healthy."""
+        if self.failure is not None or not self.context.may_restart:
+            return []
+        turns = [(restart.host, restart.node.name) for restart in self.in_order()]
+        if not turns and not any(look.inside and look.record and look.record.waits for look in self._looks):
+            return []
+        return restart_steps([member.host for member in self.context.members], turns, self.check_mode)
 
     def regain(self, port: Port, _host: str) -> Result:
         """Waits until the client is as healthy as before, if a node is still to come back from an earlier restart."""
