@@ -114,7 +114,8 @@ class Sent:
 class Record:
     """What is pending on one host.
 
-    generation: grows with each demand. noted: the generation up to which it was noted that the settings are written;
+    client: the address of the client at the demand, for a client of one host: a host with several clients needs a cluster's
+    name for each. generation: grows with each demand. noted: the generation up to which it was noted that the settings are written;
     while it lags behind, every node has a pending restart, whatever has started since. recorded: when the first of the present
     demands was written (UTC, for people).
     settings: dotted names, no values. returning: the node that was stopped for its restart and has not been seen
@@ -124,6 +125,7 @@ class Record:
 
     cluster: str
     host: str
+    client: str = ""
     generation: int = 0
     noted: int = 0
     recorded: str = ""
@@ -196,6 +198,7 @@ def parse(text: str, cluster: str, host: str) -> Record:
         record = Record(
             cluster=_text(found["cluster"]),
             host=_text(found["host"]),
+            client=_text(found["client"]),
             generation=_count(found["generation"]),
             noted=_count(found["noted"]),
             recorded=_text(found["recorded"]),

@@ -299,7 +299,19 @@ class Work:
                 "set wa_settings_volatile_state if that is meant"
             )
         known.place, known.stored = place, place.text
-        return self._parse(place.text, known.member.host)
+        record, lost = self._parse(place.text, known.member.host)
+        if record.is_pending and record.client not in ("", self._client):
+            raise Problem(
+                f"{store.name} holds a pending restart of another client, {record.client}; give each client on this host a "
+                f"wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run "
+                "with wa_settings_restart: always"
+            )
+        return record, lost
+
+    @property
+    def _client(self) -> str:
+        """Whose record it is; hosts of a cluster may each have an address of their own."""
+        return str(self.context.connection["api_url"]) if len(self._members) == 1 else ""
 
     def _parse(self, text: str | None, host: str) -> tuple[Record, str | None]:
         empty = Record(self.context.cluster, host)
@@ -412,7 +424,7 @@ class Work:
         settings = tuple(name for name in self._wanted.settings)
 
         def change(present: Record) -> Record:
-            after = replace(ready, lease=present.lease)
+            after = replace(ready, lease=present.lease, client=self._client)
             if self._wanted and (nodes or found.elsewhere):
                 after = demand(
                     after,
