@@ -62,6 +62,7 @@ Result = dict[str, Any]
 
 _CONTROLLER = ("localhost", "127.0.0.1", "::1")
 _TAGS = frozenset({"settings", "restart"})
+_TOPIC = "wabiz restart what is pending"
 
 display = Display()
 
@@ -86,8 +87,14 @@ class ActionModule(DirectAction):
             result.update(found[entry]())
         except (InvalidVariables, InvalidOptions, Problem) as problem:
             result.update(failed=True, msg=str(problem))
+        if result.get("failed"):
+            # What the module calls an option is a variable here.
+            option, colon, rest = str(result.get("msg", "")).partition(": ")
+            if colon and PREFIX + option in NAMES:
+                result["msg"] = f"{PREFIX}{option}: {rest}"
         # A play that includes the role does not see the role's variables afterwards, so facts have to tell it.
         result["goes_on"] = bool(result["steps"]) or not self._is_static()
+        result["notify"] = [_TOPIC] if result.pop("may_restart", False) else []
         return result
 
     def _is_static(self) -> bool:
@@ -137,13 +144,21 @@ class ActionModule(DirectAction):
         return options
 
     def _selected(self) -> frozenset[str]:
-        """Which of the role's two tags run: both, where neither is asked for by name."""
-        asked = _TAGS & set(self._vars.get("ansible_run_tags", ()))
-        return frozenset((asked or _TAGS) - set(self._vars.get("ansible_skip_tags", ())))
+        """Which of the role's two tags run: both, if the role is not chosen by one of them.
+
+        The task itself has the tag C(always), since a task with both tags would be skipped with either.
+        """
+        run = set(self._vars.get("ansible_run_tags", ()))
+        asked = _TAGS & run
+        if not asked and run & {"all", "tagged", *self._task.tags} - {"always"}:
+            asked = _TAGS
+        return frozenset(asked - set(self._vars.get("ansible_skip_tags", ())))
 
     # --- entry points ----------------------------------------------------------------------------------------
 
     def _main(self) -> Result:
+        if not self._selected():
+            return {}
         self._read()
         options = self._module_options() if "settings" in self._selected() else None
         if self._single:
@@ -182,6 +197,7 @@ class ActionModule(DirectAction):
             settings=options if held or undecided else None,
             wanted=Wanted(tuple(found.get("restart_settings", ())) if held else (), everything),
             unverified=tuple(found.get("unverified_settings", ())) if held else (),
+            client_version=found.get("client_version"),
             changes=() if held else tuple(found.get("changed_settings", ())),
             health=health,
         )
@@ -195,7 +211,7 @@ class ActionModule(DirectAction):
         if held:
             # Nothing is written yet, so nothing has changed.
             found = {"changed": False}
-        return {**found, "steps": context.items(steps, "demand")}
+        return {**found, "steps": context.items(steps, "demand"), "may_restart": context.may_restart}
 
     def _said(self, found: Result, record: Record | None) -> Result:
         """What is to be said of a host that is done with this task."""
@@ -302,7 +318,7 @@ class ActionModule(DirectAction):
         if not isinstance(store, FileStore):
             return None
         local = self._connection.transport == "local" and self._connection.become is None
-        text = store.read_here() if local and not self._member.state_dir.startswith("~") else store.read().text
+        text = store.read_here() if local else store.read().text
         empty = Record(self._cluster, self._own)
         try:
             return empty if text is None else parse(text, self._cluster, self._own)
@@ -324,6 +340,7 @@ class ActionModule(DirectAction):
         wanted: Wanted,
         settings: dict[str, Any] | None = None,
         unverified: tuple[str, ...] = (),
+        client_version: str | None = None,
         changes: tuple[str, ...] = (),
         health: Mapping[str, Any] | None = None,
         by_itself: bool = False,
@@ -353,6 +370,7 @@ class ActionModule(DirectAction):
             settings=settings,
             wanted=wanted,
             unverified=unverified,
+            client_version=client_version,
             changes=changes,
             values=self._values,
             api=self._api,

@@ -158,7 +158,8 @@ class ActionModule(ActionBase):
         pending = work.still_pending()
         found: dict[str, Any] = {
             "wa_settings_summary": work.summary(),
-            "wa_settings_restart_required": bool(pending),
+            # In check mode what would restart is still to be restarted.
+            "wa_settings_restart_required": bool(pending or (self._task.check_mode and work.restarted)),
         }
         if phase == "demand":
             found.update(self._hand_over(work))

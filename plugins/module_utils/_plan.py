@@ -320,9 +320,12 @@ def _gate(declaration: Declaration, current: Mapping[str, Any], version: Version
 # --- the plan ----------------------------------------------------------------------------------------------------
 
 
-def nothing_sent(_name: str, _value: Any) -> bool:
-    """The answer of a caller that remembers nothing."""
-    return False
+AlreadySent = Callable[[str, Any, "str | None"], "bool | None"]
+
+
+def nothing_sent(_name: str, _value: Any, _version: str | None) -> bool | None:
+    """For callers that do not remember what was sent."""
+    return None
 
 
 def plan(
@@ -333,12 +336,13 @@ def plan(
     *,
     restart_bound: Sequence[str] = RESTART_BOUND,
     version: Version | None = None,
-    already_sent: Callable[[str, Any], bool] = nothing_sent,
+    already_sent: AlreadySent = nothing_sent,
 ) -> Plan:
     """What brings C(current), a settings object as GET reports it, to the declaration.
 
-    already_sent: by dotted name and canonical value, whether the caller knows that the client has accepted this value
-    of a restart-bound setting that it does not report; it is then neither a change nor sent again.
+    already_sent: by dotted name, canonical value and client version, whether the caller knows that the client has accepted
+    this value last of a restart-bound setting that it does not report; it is then neither a change nor sent again. False if
+    that was another value, None if nothing is known.
 
     Raises InvalidOptions where the client's version cannot take a declared value.
     """
@@ -357,9 +361,7 @@ def plan(
                 sent[path] = value
         elif unreported == "skip":
             warnings.append(f"{dotted(path)} is not reported by the client and was skipped (unreported: skip)")
-        elif is_restart_bound(path, restart_bound) and already_sent(dotted(path), value):
-            continue
-        elif _may_differ(key, value):
+        elif _is_to_be_sent(path, key, value, restart_bound, version, already_sent):
             sent[path] = value
             unverified.append(path)
             warnings.append(
@@ -381,6 +383,19 @@ def plan(
         unverified=_names(unverified),
         warnings=tuple(warnings),
     )
+
+
+def _is_to_be_sent(
+    path: SettingPath,
+    key: Key | None,
+    value: Any,
+    restart_bound: Sequence[str],
+    version: Version | None,
+    already_sent: AlreadySent,
+) -> bool:
+    """Whether a value that the client does not report has to be sent."""
+    known = already_sent(dotted(path), value, show_version(version)) if is_restart_bound(path, restart_bound) else None
+    return _may_differ(key, value) if known is None else not known
 
 
 def _may_differ(key: Key | None, value: Any) -> bool:

@@ -9,7 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -21,6 +21,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._errors import Invali
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import health_or_none
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import CONNECTION, Spec, read_connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
+    AlreadySent,
     Plan,
     Settings,
     build_patch,
@@ -113,7 +114,7 @@ def application_settings(
     run: Run,
     hold_restart_bound: bool = False,
     with_health: bool = False,
-    already_sent: Callable[[str, Any], bool] = nothing_sent,
+    already_sent: AlreadySent = nothing_sent,
 ) -> Result:
     """The module C(wa_application_settings).
 

@@ -103,8 +103,11 @@ class Sent:
         text = json.dumps([self.salt, setting, value], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def knows(self, setting: str, value: Any) -> bool:
-        return self.digests.get(setting) == self.digest(setting, value)
+    def knows(self, setting: str, value: Any, version: str | None) -> bool | None:
+        """Whether this very value was accepted last by this version; None if nothing is known."""
+        if setting not in self.digests or version != self.version:
+            return None
+        return self.digests[setting] == self.digest(setting, value)
 
     def learn(self, values: Mapping[str, Any]) -> Sent:
         return replace(self, digests={**self.digests, **{name: self.digest(name, v) for name, v in values.items()}})

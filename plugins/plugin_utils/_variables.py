@@ -93,10 +93,9 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
         number = values[name]
         if number is not None and not least <= number <= _LONGEST:
             raise InvalidVariables(f"{PREFIX}{name}: must be a number from {least} to {_LONGEST}")
-    if not str(values["state_dir"]).startswith(("/", "~")):
+    if not str(values["state_dir"]).startswith("/"):
         raise InvalidVariables(
-            f"{PREFIX}state_dir: {values['state_dir']} is a relative path; give an absolute one, such as "
-            "/var/lib/wabiz-onprem"
+            f"{PREFIX}state_dir: {values['state_dir']} is no absolute path; give one such as /var/lib/wabiz-onprem"
         )
     return values
 
@@ -161,6 +160,8 @@ def declares_anything(settings: Mapping[str, Any], extra: Mapping[str, Any]) -> 
 
 def without_omitted(value: Any, omitted: Any) -> Any:
     """A rendered value without what C(omit) stands for, wherever it is; None where it is the whole."""
+    if omitted is None:
+        return value  # from ansible-core 2.19 on rendering has left it out
     if _is(value, omitted):
         return None
     if isinstance(value, Mapping):

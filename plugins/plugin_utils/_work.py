@@ -118,6 +118,7 @@ class Context:
     settings: Mapping[str, Any] | None  # the module's arguments without the connection's; None: nothing to write
     wanted: Wanted
     unverified: tuple[str, ...]  # settings to write that the client does not report
+    client_version: str | None
     changes: tuple[str, ...]
     values: Mapping[str, Any]
     api: str | None  # the host that calls the API; None: the controller, in the process of the task
@@ -224,6 +225,7 @@ class Work:
         self._wanted = context.wanted
         self._settings = context.settings
         self._unverified = context.unverified
+        self._version = context.client_version
         self._peeked: Record | None = None
         self._differs = bool(context.wanted)
         self._targets: Targets | None = None
@@ -261,6 +263,7 @@ class Work:
         if found.get("failed"):
             raise Unwritten(found)
         self._unverified = tuple(found["unverified_settings"])
+        self._version = found["client_version"]
         self._wanted = replace(self._wanted, settings=tuple(found["restart_settings"]))
         self._differs = bool(found["changed_settings"] or found["changed"] or self._wanted)
         if not self._differs:
@@ -469,7 +472,7 @@ class Work:
         known = {
             name
             for name, value in values.items()
-            if records and all(record.sent is not None and record.sent.knows(name, value) for record in records)
+            if records and all(record.sent is not None and record.sent.knows(name, value, self._version) for record in records)
         }
         if known:
             self._settings = without(self._settings, known)
@@ -695,7 +698,6 @@ class Work:
             return {}
         known, item = self._members[host], at.restart
         if self.check_mode:
-            port.say(f"Would restart {item.title}: {item.label}")
             self.restarted.append(item.label)
             return {"changed": True}
         port.say(f"Restarting {item.title}: {item.label}")
@@ -913,9 +915,9 @@ def declared_values(settings: Mapping[str, Any], names: set[str] | frozenset[str
 
 def summary_line(cluster: str, summary: Mapping[str, Sequence[str]], check_mode: bool, may_restart: bool = True) -> str:
     """One line for one client: what changed, what restarted, what is pending."""
-    would = "would be " if check_mode else ""
-    parts = [f"{would}changed: {', '.join(summary['changed_settings'])}"] if summary["changed_settings"] else []
-    parts += [f"{would}restarted: {', '.join(summary['restarted'])}"] if summary["restarted"] else []
+    change, restart = ("would change", "would restart") if check_mode else ("changed", "restarted")
+    parts = [f"{change}: {', '.join(summary['changed_settings'])}"] if summary["changed_settings"] else []
+    parts += [f"{restart}: {', '.join(summary['restarted'])}"] if summary["restarted"] else []
     pending = ", ".join(summary["pending"]) or "none"
     held = ", left by this run" if summary["pending"] and not may_restart else ""
     return f"{cluster}: {'; '.join([*parts, f'pending restarts: {pending}{held}'])}"

@@ -27,7 +27,7 @@ class Command(Backend):
                 "wa_settings_restart_command: is empty; the backend command needs the command and arguments that stop "
                 "and start a node"
             )
-        return None
+        return cls.refused_pattern(member)
 
     @classmethod
     def look(cls, host: Host, member: Member) -> list[Node]:
