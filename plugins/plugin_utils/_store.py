@@ -25,9 +25,13 @@ _VOLATILE = ("overlay", "aufs", "fuse-overlay", "fuse.fuse-overlay", "unionfs")
 _EXAMINE = r"""
 examine() {
   place=$d
-  while ! test -e "$place" && ! test -L "$place"; do place=$(dirname "$place"); done
+  while test -n "$place" && ! test -e "$place" && ! test -L "$place"; do place=${place%/*}; done
+  test -n "$place" || place=/
   fs=$(stat -f -c %T "$place" 2>/dev/null)
-  if test -L "$d"; then verdict='is a symbolic link'
+  missing=
+  for program in find flock mktemp; do command -v $program >/dev/null || missing="$missing $program"; done
+  if test -n "$missing"; then verdict="is on a host without the programs$missing, which the record needs"
+  elif test -L "$d"; then verdict='is a symbolic link'
   elif test -e "$d" && ! test -d "$d"; then verdict='is not a directory'
   elif test -L "$f"; then verdict='holds a record that is a symbolic link'
   elif test -d "$d" && ! { test -r "$d" && test -x "$d"; }; then verdict='cannot be read; does the play need become?'
@@ -48,7 +52,6 @@ test "$verdict" = fine || { tell; exit 0; }
 case "$volatile$fs" in no*overlay*|noaufs*|nounionfs*) tell; exit 0;; esac
 umask 077
 mkdir -p "$d" || exit
-command -v flock >/dev/null || { echo 'the program flock is missing'; exit 1; }
 exec 9<"$d" || exit
 flock -w 30 9 || { echo 'the lock of the directory was not given within 30 s'; exit 1; }
 if test "$(cat "$f" 2>/dev/null)" = "$old"; then

@@ -271,14 +271,19 @@ class Work:
         return {}
 
     def look(self, port: Port, host: str) -> Result:
-        """Takes the lease, reads the record, and finds the nodes of one host."""
+        """Finds the nodes of one host, takes the lease, and reads the record.
+
+        In this order: what has started between the two has started after the demand was meant.
+        """
         known = self._members[host]
         if not self._due:
             return {}
         member = known.member
         try:
-            record, lost = self._take_lease(port, known)
             nodes = tuple(BACKENDS[member.backend].look(port.host, member))
+            record, lost = self._take_lease(port, known)
+            if self._waited:
+                nodes = tuple(BACKENDS[member.backend].look(port.host, member))
         except Problem as problem:
             known.look = Look(host, member.inside, problem=str(problem))
             return {}
