@@ -94,6 +94,8 @@ class ActionModule(DirectAction):
                 result["msg"] = f"{PREFIX}{option}: {rest}"
         # A play that includes the role does not see the role's variables afterwards, so facts have to tell it.
         result["goes_on"] = bool(result["steps"]) or not self._is_static()
+        # A change alone tells the handler, also if nothing has to restart for it.
+        result["is_done"] = entry == "main" and not recall("demands", str(self._vars["inventory_hostname"]))
         result["notify"] = [_TOPIC] if result.pop("may_restart", False) else []
         return result
 
@@ -160,6 +162,12 @@ class ActionModule(DirectAction):
         if not self._selected():
             return {}
         self._read()
+        self._later = bool(self._task.args.get("later"))
+        if self._later and self._api not in (None, self._own):
+            raise Problem(
+                f"{PREFIX}api_delegate: this playbook calls the API from the controller (with the Python package requests) "
+                "or from the host itself; for another host use the role in a play of your own"
+            )
         options = self._module_options() if "settings" in self._selected() else None
         if self._single:
             return self._compare(options)
@@ -183,12 +191,12 @@ class ActionModule(DirectAction):
     def _compare(self, options: dict[str, Any] | None) -> Result:
         record = self._own_record()
         found: Result = {}
-        if options is not None and self._api is None:
+        undecided = options is not None and self._api not in (None, self._own)
+        if options is not None and not undecided:
             found = self._settings(options, record.sent if record is not None else None)
             if found.get("failed"):
                 return found
         held, health = bool(found.pop("held", False)), found.pop("health", None)
-        undecided = options is not None and self._api is not None
         everything = self._values["restart"] == "always" and self._may_restart()
         resumes = record is not None and record.is_pending and self._may_restart()
         if not (held or undecided or everything or resumes or record is None):
@@ -200,18 +208,24 @@ class ActionModule(DirectAction):
             client_version=found.get("client_version"),
             changes=() if held else tuple(found.get("changed_settings", ())),
             health=health,
+            by_itself=self._later,
         )
         steps = demand_steps(
-            [member.host for member in context.members],
+            context.hosts,
             peek=self._own if record is None or undecided else None,
             ask=undecided,
             health=health is None,
             writes=context.settings is not None,
         )
+        items = context.items(steps, "demand")
+        if self._later:
+            keep({**context_to_json(context), "steps": items}, "context", context.id)
+            append("demands", self._own, context.id)
+            return {**found, "changed": True}
         if held:
             # Nothing is written yet, so nothing has changed.
             found = {"changed": False}
-        return {**found, "steps": context.items(steps, "demand"), "may_restart": context.may_restart}
+        return {**found, "steps": items, "may_restart": context.may_restart}
 
     def _said(self, found: Result, record: Record | None) -> Result:
         """What is to be said of a host that is done with this task."""
@@ -246,7 +260,7 @@ class ActionModule(DirectAction):
         return turn > last
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
-        steps = demand_steps([member.host for member in context.members], health=True)
+        steps = demand_steps(context.hosts, health=True)
         return context.items(steps, "demand")
 
     def _handler(self) -> Result:
@@ -280,7 +294,9 @@ class ActionModule(DirectAction):
         """The handler that the role notifies: what the role has written down on this host in this run."""
         self._own = str(self._vars["inventory_hostname"])
         carried = [recall("context", name) for name in take("demands", self._own)]
-        return {"restarts": [item for one in carried if one is not None for item in one["restarts"]]}
+        return {
+            what: [item for one in carried if one is not None for item in one[what]] for what in ("steps", "restarts")
+        }
 
     # --- what is there ---------------------------------------------------------------------------------------
 
@@ -291,9 +307,13 @@ class ActionModule(DirectAction):
         )
         direct = self.direct.with_flow(flow)
         args = {**self._connection_options(), **options}
-        result = run_here("wabiz.onprem.wa_application_settings", direct, args, self._run_of_task(self._vars))
+        if self._api is None:
+            result = run_here("wabiz.onprem.wa_application_settings", direct, args, self._run_of_task(self._vars))
+        else:
+            result = self._settings_by_module(args)
         if result.get("held"):
-            result.pop("diff", None)
+            if not self._later:
+                result.pop("diff", None)
         elif not result.get("changed"):
             # Every host of a converged fleet sends its result through two processes; twice the same is not news.
             result.pop("before", None)
@@ -301,6 +321,16 @@ class ActionModule(DirectAction):
         elif self._task.check_mode and not self._single and self._is_predicted(options):
             result.update(changed=False, changed_settings=[], restart_settings=[], held=False)
             result.pop("diff", None)
+        return result
+
+    def _settings_by_module(self, args: dict[str, Any]) -> Result:
+        """The same where only the host itself reaches the API."""
+        host = self._host()
+        result = host.module("wabiz.onprem.wa_application_settings", args, check_mode=True)
+        if result.get("restart_settings"):
+            return {**result, "held": True}
+        if result.get("changed") and not self._task.check_mode:
+            return host.module("wabiz.onprem.wa_application_settings", args)
         return result
 
     def _is_predicted(self, options: Mapping[str, Any]) -> bool:

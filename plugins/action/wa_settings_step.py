@@ -69,12 +69,7 @@ class _Port:
         if self._context.api_here:
             run = Run(check_mode=check_mode, diff_mode=bool(task.diff), invocation=False, progress=self.say)
             return run_here(f"wabiz.onprem.{module}", _FLOWS[module], given, run)
-        before = task.check_mode
-        task.check_mode = before or check_mode
-        try:
-            return self.host.module(f"wabiz.onprem.{module}", given)
-        finally:
-            task.check_mode = before
+        return self.host.module(f"wabiz.onprem.{module}", given, check_mode=check_mode)
 
     def watch(self) -> AbstractContextManager[Ask] | None:
         return self._conversation() if self._context.api_here else None
@@ -137,6 +132,10 @@ class ActionModule(ActionBase):
         step = getattr(work, name)
         try:
             found: dict[str, Any] = step(port, host, node) if node else step(port, host)
+            if name == "write" and work.context.steps:
+                # The role's first task has told the change, and shown it.
+                found = {**found, "changed": False}
+                found.pop("diff", None)
             return found
         except Unwritten as problem:
             work.failure = str(problem)

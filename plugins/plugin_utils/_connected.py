@@ -41,8 +41,14 @@ class ConnectedHost:
             raise Problem(said[-500:] or f"exit code {answer['rc']}")
         return output
 
-    def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = self._action._execute_module(
-            module_name=name, module_args=dict(arguments), task_vars=self._task_vars
-        )
+    def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        task = self._action._task
+        before = task.check_mode
+        task.check_mode = before or check_mode
+        try:
+            result: dict[str, Any] = self._action._execute_module(
+                module_name=name, module_args=dict(arguments), task_vars=self._task_vars
+            )
+        finally:
+            task.check_mode = before
         return result

@@ -77,7 +77,7 @@ class Host(Protocol):
     def run(self, command: str) -> str:
         """Runs lines of a POSIX shell there; what they printed. Raises Problem where they fail."""
 
-    def module(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
         """Runs a module there; its result."""
 
 

@@ -125,11 +125,16 @@ class Context:
     may_restart: bool
     by_itself: bool  # the restart does not wait for a handler
     health: Mapping[str, Any] | None = None
+    steps: Sequence[Mapping[str, Any]] = ()  # the items of the loop that makes the demand, if the handler does
     restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
 
     @property
     def api_here(self) -> bool:
         return self.api is None
+
+    @property
+    def hosts(self) -> list[str]:
+        return [member.host for member in self.members]
 
     def member(self, host: str) -> Member:
         return next(member for member in self.members if member.host == host)
