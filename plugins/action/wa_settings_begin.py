@@ -80,8 +80,8 @@ class ActionModule(DirectAction):
         self._vars = task_vars or {}
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
-        result.update(changed=False, steps=[], restarts=[], **_conclusion())
         entry = str(self._task.args.get("entry", "main"))
+        result.update(changed=False, steps=[], restarts=[], **(_conclusion() if entry == "main" else {}))
         try:
             found = {"main": self._main, "restart": self._restart, "handler": self._handler, "pending": self._pending}
             result.update(found[entry]())
@@ -92,16 +92,11 @@ class ActionModule(DirectAction):
             option, colon, rest = str(result.get("msg", "")).partition(": ")
             if colon and PREFIX + option in NAMES:
                 result["msg"] = f"{PREFIX}{option}: {rest}"
-        # A play that includes the role does not see the role's variables afterwards, so facts have to tell it.
-        result["goes_on"] = bool(result["steps"]) or not self._is_static()
         # A change alone tells the handler, also if nothing has to restart for it.
-        result["is_done"] = entry == "main" and not recall("demands", str(self._vars["inventory_hostname"]))
+        later = entry == "main" and bool(self._task.args.get("later"))
+        result["is_done"] = later and not recall("demands", str(self._vars["inventory_hostname"]))
         result["notify"] = [_TOPIC] if result.pop("may_restart", False) else []
         return result
-
-    def _is_static(self) -> bool:
-        """Whether the role belongs to the play, which then sees the role's variables."""
-        return "wabiz.onprem.wa_settings" in self._vars.get("ansible_play_role_names", ())
 
     # --- what is meant ---------------------------------------------------------------------------------------
 

@@ -43,6 +43,8 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
 )
 
 _CLEANING = frozenset({"note", "release"})
+# An item of these alone was skipped if its node is not to restart, or later.
+_OF_NODE = frozenset({"gate", "restart", "wait", "settle"})
 _FLOWS = {
     "wa_application_settings": DirectFlow(application_settings_spec(), partial(application_settings, with_health=True)),
     "wa_health_info": DirectFlow(health_info_spec(), health_info),
@@ -111,6 +113,8 @@ class ActionModule(ActionBase):
             result.update(self._do(work, port, str(name), str(host), str(node)))
         if not did:
             result.update(skipped=True, msg="left out after the failure before")
+        elif {str(step[0]) for step in item["do"]} - _OF_NODE:
+            result.pop("skipped", None)
         if work.warnings:
             result["warnings"] = [*result.get("warnings", ()), *work.warnings]
             work.warnings = []
@@ -157,8 +161,7 @@ class ActionModule(ActionBase):
         pending = work.still_pending()
         found: dict[str, Any] = {
             "wa_settings_summary": work.summary(),
-            # In check mode what would restart is still to be restarted.
-            "wa_settings_restart_required": bool(pending or (self._task.check_mode and work.restarted)),
+            "wa_settings_restart_required": bool(pending),
         }
         if phase == "demand":
             found.update(self._hand_over(work))

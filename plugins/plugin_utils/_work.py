@@ -386,7 +386,7 @@ class Work:
         for _attempt in range(3):
             present, lost = self._parse(known.stored, host)
             if lost is not None:
-                present = replace(in_hand, lease=self._lease)
+                present = replace(in_hand or present, lease=self._lease)
             if present.lease is None or present.lease.token != self._lease.token:
                 known.leased = False
                 raise Failed(
@@ -678,10 +678,10 @@ class Work:
             return {}
         node = only(known.look.nodes, item.node)
         if node is None or not is_pending(known.look.record, node, self.context.masters):
-            return {}
+            return {"skipped": True}
         if self.check_mode:
-            self._now = _Now(item)
-            return {}
+            self._now = None if item.label in self.restarted else _Now(item)
+            return {} if self._now else {"skipped": True}
         missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
         if missing is not None:
             raise Failed(
@@ -689,7 +689,7 @@ class Work:
                 f"was not stopped; {self._left()}. If this state is meant, say so with wa_settings_expect_connected"
             )
         if self._comes_later(item):
-            return {}
+            return {"skipped": True}
         entry = self._health.find(node)
         self._now = _Now(item, standby=entry is not None and not leads(node, self._health) and node.kind != MASTER)
         return {}
@@ -874,8 +874,6 @@ class Work:
     def still_pending(self) -> list[str]:
         """Labels of what has a pending restart, on all hosts that were looked at, in order."""
         names = [item.label for item in in_order([replace(look, inside=True) for look in self._looks], self._health)]
-        if self.check_mode:
-            names = [name for name in names if name not in self.restarted]
         names += [f"all Coreapps on {host}" for look in self._looks if look.record for host in look.record.elsewhere]
         return list(dict.fromkeys(names))
 
@@ -928,9 +926,10 @@ def summary_line(cluster: str, summary: Mapping[str, Sequence[str]], check_mode:
     change, restart = ("would change", "would restart") if check_mode else ("changed", "restarted")
     parts = [f"{change}: {', '.join(summary['changed_settings'])}"] if summary["changed_settings"] else []
     parts += [f"{restart}: {', '.join(summary['restarted'])}"] if summary["restarted"] else []
-    pending = ", ".join(summary["pending"]) or "none"
-    held = ", left by this run" if summary["pending"] and not may_restart else ""
-    return f"{cluster}: {'; '.join([*parts, f'pending restarts: {pending}{held}'])}"
+    if not (check_mode and summary["restarted"]):
+        held = ", left by this run" if summary["pending"] and not may_restart else ""
+        parts.append(f"pending restarts: {', '.join(summary['pending']) or 'none'}{held}")
+    return f"{cluster}: {'; '.join(parts)}"
 
 
 def report(host: str, summary: Mapping[str, Any]) -> Result:
