@@ -24,7 +24,11 @@ _NODE = re.compile(r"(?:wacore|master)\d*")
 SHOW: dict[str, Any] = {
     "name": "Show",
     "ansible.builtin.debug": {
-        "msg": {"required": "{{ wa_settings_restart_required }}", "summary": "{{ wa_settings_summary }}"}
+        # A host that has left the work to another one of its cluster has no say.
+        "msg": {
+            "required": "{{ wa_settings_restart_required | default(none) }}",
+            "summary": "{{ wa_settings_summary | default({}) }}",
+        }
     },
 }
 FLUSH: dict[str, Any] = {"name": "Restart now", "ansible.builtin.meta": "flush_handlers"}
