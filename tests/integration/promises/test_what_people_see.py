@@ -227,9 +227,11 @@ def test_reset_asks_for_a_target(ansible: AnsibleCommands, new_single: NewDeploy
     assert single.client.verbs() == []
 
 
-@pytest.mark.parametrize("behaviour", ["replace", "merge"])
+@pytest.mark.parametrize(
+    ("behaviour", "more"), [("replace", {}), ("merge", {}), ("replace", {"wa_settings_state": "present"})], ids=str
+)
 def test_reset_resets_with_the_variables_of_apply(
-    ansible: AnsibleCommands, new_single: NewDeployment, behaviour: str
+    ansible: AnsibleCommands, new_single: NewDeployment, behaviour: str, more: dict[str, str]
 ) -> None:
     """With the file that apply was given, and with variables of the inventory, however hashes are combined."""
     single, spared = new_single("one"), new_single("two")
@@ -238,7 +240,7 @@ def test_reset_resets_with_the_variables_of_apply(
         "wa_settings_group_values": {"callback_persist": False},
         "wa_settings_overrides": {"show_security_notifications": True},
         "wa_settings_extra_values": {},
-        "wa_settings_state": "present",
+        **more,
     }
     ansible.write("ansible.cfg", f"[defaults]\nhash_behaviour = {behaviour}\n")
     given = ("-e", f"@{ansible.write('vars.json', variables)}")
