@@ -16,21 +16,11 @@ from support.commands import AnsibleCommands, CommandRun
 from support.containers import IMAGES, unique
 from support.deployments import SETTINGS, Deployment, NewDeployment
 from support.engines import Engine
-from support.plays import ROLE, words
+from support.plays import NODE_CONTROL, ROLE, words
 
 pytestmark = pytest.mark.containers
 
 VOLUME = "/srv/records"
-# The image has no library that the emulator's own command needs.
-RESTART = """
-import json, ssl, sys, urllib.parse, urllib.request as web
-url, authority, hostname = sys.argv[1:]
-context = ssl.create_default_context(cafile=authority)
-def ask(route, body=None):
-    return json.load(web.urlopen(web.Request(f"{url}/_emulator/{route}", body), context=context))
-name = next(node["name"] for node in ask("nodes")["nodes"] if node["hostname"] == hostname)
-ask(f"nodes/{urllib.parse.quote(name)}/restart", b"")
-"""
 
 
 @pytest.fixture
@@ -53,7 +43,7 @@ def job(engine: Engine, emulator: Any, tmp_path: Path) -> Iterator[str]:
 def _in_job(
     ansible: AnsibleCommands, single: Deployment, job: str, values: dict[str, Any], *arguments: str, **more: Any
 ) -> CommandRun:
-    within = ["python3", "-c", RESTART, single.client.api_url, single.client.ca_path]
+    within = ["python3", "-c", NODE_CONTROL.read_text(), single.client.api_url, single.client.ca_path, "restart"]
     connection = {
         "ansible_connection": "community.docker.docker",
         "ansible_docker_host": job,
