@@ -140,7 +140,7 @@ def trios(engine: Engine, tmp_path: Path) -> Iterator[list[ByHand]]:
     with ExitStack() as stack:
         yield [
             stack.enter_context(
-                by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=2)
+                by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=3)
             ),
             stack.enter_context(by_hand(engine, tmp_path, "solo", {"solo": ["wacore"]})),
         ]
