@@ -142,9 +142,9 @@ def _mypy(session: Session) -> None:
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
     integration = ROOT / "tests" / "integration"
-    modules = sorted((integration / "modules").glob("*.py"))
-    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}"}
-    session.run(["mypy", integration / "conftest.py", *modules], env=types_of_tests)
+    tests = [test for folder in ("modules", "promises") for test in sorted((integration / folder).glob("*.py"))]
+    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}"}
+    session.run(["mypy", integration / "conftest.py", *tests], env=types_of_tests)
     session.run(["mypy", "-p", "support"], env=types_of_tests)
     for name in ("bench", "demo"):
         place = ROOT / "tests" / name

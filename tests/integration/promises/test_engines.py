@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from support.deployments import SETTINGS, apply
 from support.engine_clock import clock_set_back
 from support.engines import ContainerHost, Engine
 from support.engines import run as run_command
-from support.plays import ROLE, SHOW, changed, nodes_in, on_record, required, summary, words
+from support.plays import SHOW, changed, nodes_in, on_record, required, summary, words
 
 pytestmark = pytest.mark.containers
 
@@ -259,36 +258,6 @@ def test_command_that_makes_containers_anew_is_waited_for_under_their_new_ids(
     assert _restarted(pair, before) == {"wacore1", "wacore2"}
     assert pair.running("log_level") == {"warning"}
     assert changed(apply(ansible, [pair], VALUES)) == 0
-
-
-def test_each_hosts_own_environment_leads_to_its_own_engine(
-    ansible: AnsibleCommands, hosts: list[ContainerHost], tmp_path: Path
-) -> None:
-    """One play, two clients, two engines, no connection but the local one: `DOCKER_HOST` says which."""
-    with ExitStack() as stack:
-        clients = [
-            stack.enter_context(
-                by_hand(host.engine, tmp_path, f"at{number}", {f"at{number}": ["wacore"]}, host, PORT + 70, named=False)
-            )
-            for number, host in enumerate(hosts)
-        ]
-        inventory: dict[str, dict[str, Any]] = {}
-        for client, host in zip(clients, hosts, strict=True):
-            (facts,) = client.inventory().values()
-            for name in ("ansible_nsenter_pid", "ansible_host"):
-                facts.pop(name)
-            socket = f"unix:///proc/{host.pid}/root/run/docker.sock"
-            local = {
-                "ansible_connection": "local",
-                "engine_socket": socket,
-                "wa_settings_state_dir": str(tmp_path / client.name),
-            }
-            inventory[client.name] = {**facts, **local}
-        book = {"hosts": "all", "roles": [ROLE], "environment": {"DOCKER_HOST": "{{ engine_socket }}"}}
-        common = {"ansible_python_interpreter": sys.executable, "wa_settings_values": VALUES}
-        run = ansible.playbook([book], inventory, variables=common)
-        assert run.rc == 0, run.output
-        assert [(client.starts(), client.running("log_level")) for client in clients] == [(["wacore"], {"warning"})] * 2
 
 
 def test_engine_that_does_not_answer_is_found_before_anything_is_written(

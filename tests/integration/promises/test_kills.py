@@ -43,7 +43,7 @@ def fleet(new_cluster: NewDeployment, new_single: NewDeployment, tmp_path: Path)
     for number in range(CLUSTERS):
         cluster = new_cluster(f"k{number}", HOSTS)
         cluster.client.control.switch(shards=3)
-        restart_slowly(cluster, tmp_path, DOWN_SECONDS)
+        restart_slowly(cluster, DOWN_SECONDS)
         everyone.append(cluster)
     return everyone + [new_single(f"s{number}") for number in range(SINGLES)]
 
@@ -140,7 +140,7 @@ def trios(engine: Engine, tmp_path: Path) -> Iterator[list[ByHand]]:
     with ExitStack() as stack:
         yield [
             stack.enter_context(
-                by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=2)
+                by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=3)
             ),
             stack.enter_context(by_hand(engine, tmp_path, "solo", {"solo": ["wacore"]})),
         ]
@@ -161,7 +161,7 @@ def test_run_that_is_killed_twice_in_a_row_forgets_nothing_either(
     place = tmp_path_factory.mktemp("k")
     cluster = new_cluster("twice", HOSTS)
     cluster.client.control.switch(shards=3)
-    restart_slowly(cluster, tmp_path, DOWN_SECONDS)
+    restart_slowly(cluster, DOWN_SECONDS)
     cluster.forget()
     for attempt in range(3):
         running = start_apply(AnsibleCommands(place / str(attempt)), [cluster], {"log_level": "warning"})

@@ -24,11 +24,11 @@ DOWN_SECONDS = 2
 
 
 @pytest.fixture
-def trio(new_cluster: NewDeployment, tmp_path: Path) -> Deployment:
+def trio(new_cluster: NewDeployment) -> Deployment:
     """A cluster whose three Coreapps are all connected, and that takes its time to restart them."""
     cluster = new_cluster()
     cluster.client.control.switch(shards=3)
-    restart_slowly(cluster, tmp_path, DOWN_SECONDS)
+    restart_slowly(cluster, DOWN_SECONDS)
     _await_connected(cluster)
     cluster.forget()
     return cluster
@@ -103,7 +103,7 @@ def test_two_restarts_by_themselves_go_one_after_the_other(trio: Deployment, tmp
 
 
 def test_run_that_waits_says_for_whom_and_gives_up_at_its_limit(trio: Deployment, tmp_path: Path) -> None:
-    restart_slowly(trio, tmp_path, 12)
+    restart_slowly(trio, 12)
     first = start_apply(AnsibleCommands(tmp_path / "1"), [trio], {"log_level": "warning"})
     _await_stop(trio, first)
     limit = ("-e", json.dumps({"wa_settings_lock_timeout": 1}))

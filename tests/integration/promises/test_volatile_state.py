@@ -16,7 +16,7 @@ from support.commands import AnsibleCommands, CommandRun
 from support.containers import IMAGES, unique
 from support.deployments import SETTINGS, Deployment, NewDeployment
 from support.engines import Engine
-from support.plays import ROLE, words
+from support.plays import NODE_CONTROL, ROLE, words
 
 pytestmark = pytest.mark.containers
 
@@ -43,8 +43,7 @@ def job(engine: Engine, emulator: Any, tmp_path: Path) -> Iterator[str]:
 def _in_job(
     ansible: AnsibleCommands, single: Deployment, job: str, values: dict[str, Any], *arguments: str, **more: Any
 ) -> CommandRun:
-    command = single.restart_command()
-    within = ["python3", *command[command.index("-m") :]]
+    within = ["python3", "-c", NODE_CONTROL.read_text(), single.client.api_url, single.client.ca_path, "restart"]
     connection = {
         "ansible_connection": "community.docker.docker",
         "ansible_docker_host": job,

@@ -108,6 +108,7 @@ def by_hand(
 ) -> Iterator[ByHand]:
     """A client whose nodes `hosts` name, and a Webapp, until the block ends.
 
+    More than one node make a cluster; it gets a master, which settings go through, where `hosts` has none.
     With `machine` the engine is that host's, and the Webapp is published there, at `port`.
     """
     prefix = unique(name)
@@ -132,13 +133,14 @@ def by_hand(
         published = f"{address}:{port}" if machine else engine.call("port", web, "443/tcp").split()[0]
         client = connect(published, place)
         coreapps = [node for node in nodes if not node.startswith("master")]
-        masters = len(coreapps) < len(nodes)
-        connected = min(shards, len(coreapps)) + int(masters and shards > 1)
+        masters = ["master1"] if nodes == coreapps and len(nodes) > 1 else []
+        up = [*masters, *nodes]
+        connected = min(shards, len(coreapps)) + int(len(up) > len(coreapps) and shards > 1)
         deployment = ByHand(
             name, client, hosts, place, machines=dict.fromkeys(hosts, machine) if machine else {},
-            healthy=(len(nodes), connected), engine=engine, prefix=prefix, volume=volume, **more,
+            healthy=(len(up), connected), engine=engine, prefix=prefix, volume=volume, **more,
         )  # fmt: skip
-        for node in nodes:
+        for node in up:
             deployment.start(node)
         deployment.await_health()
         deployment.forget()

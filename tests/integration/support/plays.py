@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from support.deployments import Deployment
 ROLE = "wabiz.onprem.wa_settings"
 # What a task of the user notifies.
 NOTIFY = "wabiz restart coreapp"
+NODE_CONTROL = Path(__file__).with_name("node_control.py")
 _HEADING = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\] \**$", re.MULTILINE)
 _NODE = re.compile(r"(?:wacore|master)\d*")
 
@@ -24,7 +26,11 @@ _NODE = re.compile(r"(?:wacore|master)\d*")
 SHOW: dict[str, Any] = {
     "name": "Show",
     "ansible.builtin.debug": {
-        "msg": {"required": "{{ wa_settings_restart_required }}", "summary": "{{ wa_settings_summary }}"}
+        # A host that has left the work to another one of its cluster has no say.
+        "msg": {
+            "required": "{{ wa_settings_restart_required | default(none) }}",
+            "summary": "{{ wa_settings_summary | default({}) }}",
+        }
     },
 }
 FLUSH: dict[str, Any] = {"name": "Restart now", "ansible.builtin.meta": "flush_handlers"}
@@ -98,20 +104,23 @@ def stopped(deployment: Deployment) -> list[str]:
     return [e["node"].split(":")[0] for e in deployment.client.control.node_events() if e["event"] == "stop"]
 
 
+def _control(deployment: Deployment, *verb: str) -> list[str]:
+    """What acts on the node whose name is appended."""
+    return [sys.executable, str(NODE_CONTROL), deployment.client.api_url, deployment.client.ca_path, *verb]
+
+
 def restart_by(deployment: Deployment, place: Path, body: str) -> None:
     """Have a shell script restart the nodes: it finds the node's name in $1, and has `stop`, `start` and `restart`."""
-    command = deployment.restart_command()
-    at = command.index("restart-node")
-    calls = {verb: [*command[:at], f"{verb}-node", *command[at + 1 :]] for verb in ("stop", "start", "restart")}
-    functions = "".join(f'{verb}() {{ {shlex.join(call)} "$1"; }}\n' for verb, call in calls.items())
+    calls = {verb: shlex.join(_control(deployment, verb)) for verb in ("stop", "start", "restart")}
+    functions = "".join(f'{verb}() {{ {call} "$1"; }}\n' for verb, call in calls.items())
     script = place / f"{deployment.name}-restart.sh"
     script.write_text(f"set -e\n{functions}{body}\n", encoding="utf-8")
     deployment.extra["wa_settings_restart_command"] = ["sh", str(script)]
 
 
-def restart_slowly(deployment: Deployment, place: Path, seconds: float) -> None:
+def restart_slowly(deployment: Deployment, seconds: float) -> None:
     """Have each node stay down for some time when it restarts."""
-    restart_by(deployment, place, f'stop "$1"; sleep {seconds}; start "$1"')
+    deployment.extra["wa_settings_restart_command"] = _control(deployment, "restart", str(seconds))
 
 
 def restart_breakably(deployment: Deployment, place: Path, node: str, health_timeout: float = 3) -> Path:
