@@ -14,8 +14,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wabiz.onprem.plugins.doc_fragments import api
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health, _options, _settings
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.modules import (
     wa_application_settings,
     wa_application_settings_info,
@@ -195,7 +195,7 @@ def test_a_connection_does_not_show_its_secrets() -> None:
     [
         ("https://wa1.example.com:9090", "https://wa1.example.com:9090"),
         (" https://wa1.example.com:9090/ ", "https://wa1.example.com:9090"),
-        ("HTTPS://wa1.example.com/gateway/wa1/", "HTTPS://wa1.example.com/gateway/wa1"),
+        ("HTTPS://WA1.example.com/gateway/wa1/", "https://wa1.example.com/gateway/wa1"),
         ("https://[2001:db8::1]:9090", "https://[2001:db8::1]:9090"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://127.9.9.9", "http://127.9.9.9"),
