@@ -678,7 +678,7 @@ class Client:
                 status=status,
                 maybe_done=True,
             )
-        cut = start in (b"{", b"[")
+        cut = start in (b"{", b"[") and content.rstrip()[-1:] not in (b"}", b"]")
         return self._error(
             method,
             path,
@@ -777,9 +777,12 @@ def _parse(content: bytes) -> tuple[Any, bool]:
         return None, True
     try:
         body = json.loads(content, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError):
+        too_deep = is_nested_deeper(body)
+    except ValueError:
         return None, False
-    if is_nested_deeper(body):
+    except RecursionError:
+        body, too_deep = None, True
+    if too_deep:
         raise _UnusableAnswer("the answer is nested too deeply")
     return body, True
 

@@ -198,10 +198,10 @@ def complete(flow: Flow, params: Params, run: Run) -> Result:
 
 def unexpected(error: Exception) -> str:
     """One line about an error that nobody has foreseen: what kind, and where; no values, they may be secret."""
-    place, trace = "", error.__traceback__
+    place, trace, plugins = "", error.__traceback__, Path(__file__).parents[1]
     while trace is not None:
         file = Path(trace.tb_frame.f_code.co_filename)
-        if "plugins" in file.parts:
+        if plugins in file.parents:
             place = f" in {file.stem}, line {trace.tb_lineno}"
         trace = trace.tb_next
     return f"unexpected {type(error).__name__}{place}; this is a fault of wabiz.onprem, please report it: {_ISSUES}"

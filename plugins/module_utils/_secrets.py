@@ -39,9 +39,9 @@ _SHORTEST = 4
 # A word or a number like this is hidden only where it stands alone: "test" is no part of "latest".
 _WORD_OR_NUMBER = re.compile("[A-Za-z]{1,7}|[0-9]{1,7}")
 _MOST_PIECES = 100  # of one URL; its query is hidden as a whole as well
-_MOST_SECRETS = 2000  # that one text is searched for, the longest first
+_LONGEST_PATTERN = 128  # characters of a secret that are looked for in every encoding
 _LONGEST_SEARCHED = 16_384  # characters of a text that is shown
-_LETTERS_AND_DIGITS = re.compile("[0-9A-Za-z]")
+_UNTOUCHED = re.compile("[0-9A-Za-z]*")  # what every encoding leaves as it is
 _WHITESPACE = re.compile(r"\s")
 _BETWEEN_PAIRS = re.compile("[&;]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -191,7 +191,10 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     Of a very long text the beginning only.
     """
     line = one_line(text[:_LONGEST_SEARCHED])
-    known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)[:_MOST_SECRETS]
+    # What is in no encoding touched has to be there; that is soon found out, and nearly always it is not.
+    known = sorted({secret for secret in secrets if len(secret) >= _SHORTEST}, key=len, reverse=True)
+    longest = len(known[0]) if known else 0
+    known = [secret for secret in known if max(_UNTOUCHED.findall(secret[:_LONGEST_PATTERN]), key=len) in line]
     for alone in (False, True):
         forms = [_in_any_encoding(one) for one in known if (_WORD_OR_NUMBER.fullmatch(one) is not None) is alone]
         pattern = "|".join(form for form in forms if form)
@@ -200,21 +203,22 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     line = _mask_urls_in(line)
     if len(text) > _LONGEST_SEARCHED:
         # What was cut in two at the end is not recognised any more.
-        line = line[: max(0, len(line) - 8 * len(known[0]))] if known else line
+        line = line[: max(0, len(line) - 8 * longest)]
     return line
 
 
 def _in_any_encoding(secret: str) -> str:
     """A pattern for a secret as it is, in percent signs, in JSON, in HTML, escaped by Python, or several of these."""
     pieces = []
-    for letter in secret.strip():
-        if _LETTERS_AND_DIGITS.match(letter):
+    for letter in secret[:_LONGEST_PATTERN].strip():
+        if letter.isascii() and letter.isalnum():
             pieces.append(letter)
         elif letter.isspace() or not letter.isprintable():
             pieces.append("(?: |" + "|".join(_escapes(letter)) + ")?")  # one_line folds several into one
         else:
-            pieces.append(rf"(?:\\*{re.escape(letter)}|" + "|".join(_escapes(letter)) + ")")
-    return "".join(pieces)
+            pieces.append(rf"(?:\\{{0,8}}{re.escape(letter)}|" + "|".join(_escapes(letter)) + ")")
+    # Of a very long one the beginning is enough, and what goes on without a blank.
+    return "".join(pieces) + (r"\S*" if len(secret) > _LONGEST_PATTERN else "")
 
 
 def _escapes(letter: str) -> list[str]:
@@ -222,22 +226,23 @@ def _escapes(letter: str) -> list[str]:
     units = letter.encode("utf-16-be", "surrogatepass").hex()
     code = ord(letter)
     forms = [
-        "".join(f"%(?:25)*{_any_case(f'{octet:02x}')}" for octet in octets),
-        "".join(rf"\\+u{_any_case(units[at : at + 4])}" for at in range(0, len(units), 4)),
-        f"&(?:amp;)*#0*{code};",
-        f"&(?:amp;)*#[xX]0*{_any_case(f'{code:x}')};",
+        "".join(f"%(?:25){{0,4}}{_any_case(f'{octet:02x}')}" for octet in octets),
+        "".join(rf"\\{{1,8}}u{_any_case(units[at : at + 4])}" for at in range(0, len(units), 4)),
+        f"&(?:amp;){{0,4}}#0{{0,6}}{code};",
+        f"&(?:amp;){{0,4}}#[xX]0{{0,6}}{_any_case(f'{code:x}')};",
     ]
     if code < 256:
-        forms.append(rf"\\+x{_any_case(f'{code:02x}')}")
+        forms.append(rf"\\{{1,8}}x{_any_case(f'{code:02x}')}")
     if code in codepoint2name:
-        forms.append(f"&(?:amp;)*{codepoint2name[code]};")
+        forms.append(f"&(?:amp;){{0,4}}{codepoint2name[code]};")
     elif letter == "'":
-        forms.append("&(?:amp;)*apos;")
+        forms.append("&(?:amp;){0,4}apos;")
     if letter == " ":
         forms.append(r"\+")
     elif letter in "\n\r\t":
-        forms.append(r"\\+" + {"\n": "n", "\r": "r", "\t": "t"}[letter])
+        forms.append(r"\\{1,8}" + {"\n": "n", "\r": "r", "\t": "t"}[letter])
     if code > 127:
+        forms.append("".join(rf"\\{{1,8}}x{_any_case(f'{octet:02x}')}" for octet in octets))
         forms.append(re.escape(octets.decode("latin-1")))
     return forms
 
