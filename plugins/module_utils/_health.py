@@ -11,13 +11,19 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
-from ansible_collections.wabiz.onprem.plugins.module_utils._options import CONNECTION, Spec, read_connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import (
+    CONNECTION,
+    Spec,
+    check_count,
+    check_seconds,
+    read_connection,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Failure, Params, Result, Run
 
 HEALTH = "/v1/health"
@@ -99,6 +105,8 @@ def still_missing(health: Health, expect_connected: int, expect_nodes: Sequence[
 # --- wa_health_info ----------------------------------------------------------------------------------------------
 
 _PROGRESS_EVERY = 5.0  # seconds between two lines that say the same
+_LONGEST_REASON = 500  # characters; a cluster may have many nodes
+_SHORTEST_POLL = 1.0  # seconds that a poll gets at least; the first always happens
 
 
 def health_info_spec() -> Spec:
@@ -116,11 +124,8 @@ def health_info(params: Params, run: Run) -> Result:
     """The module C(wa_health_info)."""
     connection = read_connection(params)
     for option in ("wait_timeout", "wait_interval"):
-        if params[option] <= 0:
-            raise InvalidOptions(f"{option}: must be more than 0 seconds")
-    expected = 1 if params["expect_connected"] is None else params["expect_connected"]
-    if expected < 0:
-        raise InvalidOptions("expect_connected: must not be negative")
+        check_seconds(option, params[option])
+    expected = 1 if params["expect_connected"] is None else check_count("expect_connected", params["expect_connected"])
     with run.connect(connection, True) as client:
         if params["wait"]:
             health = _wait_for_health(client, connection.api_url, params, expected, run)
@@ -158,9 +163,9 @@ def _show_health(health: Health, shards: int | None, healthy: bool) -> Result:
     }
 
 
-def ask_health(client: Client, retries: int | None = None) -> Health:
+def ask_health(client: Client, retries: int | None = None, seconds: float = math.inf) -> Health:
     """What the client says of its health now. Raises ApiError."""
-    health = read_health(client.get(HEALTH, retries).body)
+    health = read_health(client.get(HEALTH, retries, seconds).body)
     if health is None:
         raise ApiError(f"GET {HEALTH}: the answer holds no health", passing=True)
     return health
@@ -186,10 +191,11 @@ def _shards(client: Client) -> int | None:
 def _wait_for_health(client: Client, address: str, params: Params, expected: int, run: Run) -> Health:
     """Polls until nothing is missing. Raises Failure at the end of the time, or where waiting cannot help."""
     start, timeout, last_line, said_at = run.clock(), params["wait_timeout"], "", 0.0
+    left = max(timeout, _SHORTEST_POLL)
     while True:
         health = Health((), clustered=False)
         try:
-            health = ask_health(client, retries=0)
+            health = ask_health(client, retries=0, seconds=left)
             missing = still_missing(health, expected, params["expect_nodes"])
         except ApiError as error:
             if not error.passing:
@@ -197,6 +203,7 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
             missing = str(error)
         if missing is None:
             return health
+        missing = client.scrub(missing)[:_LONGEST_REASON]
         waited = run.clock() - start
         if health.unregistered and health.connected_coreapps < expected:
             message = f"{address}: no phone number is registered ({missing}); waiting does not change that"
@@ -204,6 +211,7 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
         if waited + params["wait_interval"] > timeout:
             raise Failure(f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False))
         if missing != last_line or waited - said_at >= _PROGRESS_EVERY:
-            run.progress(f"{address}: waiting for health, {waited:.0f} s of {timeout:g} s: {missing}")
+            run.progress(client.scrub(f"{address}: waiting for health, {waited:.0f} s of {timeout:g} s: {missing}"))
             last_line, said_at = missing, waited
         run.sleep(params["wait_interval"])
+        left = max(timeout - (run.clock() - start), _SHORTEST_POLL)

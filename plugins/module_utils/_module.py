@@ -19,8 +19,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._run import (
     Flow,
     Run,
     complete,
-    credentials_of,
-    refused_values,
+    refuse,
     secrets_of,
 )
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
@@ -31,7 +30,9 @@ class _Module(AnsibleModule):
 
     def fail_json(self, msg: str, **result: Any) -> NoReturn:
         if not self._validated:
-            self.no_log_values |= refused_values(self._spec, self.params)
+            result = {**result, **refuse(self._spec, self.params, msg)}
+            msg = result.pop("msg")
+            self.no_log_values: set[str] = set()
         super().fail_json(msg, **result)
         raise AssertionError("unreachable")
 
@@ -57,7 +58,7 @@ def run_module(spec: dict[str, Any], flow: Flow) -> None:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
     # The spec marks whole webhooks as secret, which keeps them out of the system log; the result is masked by its own
     # means, or it would hide what is harmless in them as well.
-    module.no_log_values = credentials_of(module.params)
+    module.no_log_values = set()
     result = complete(flow, module.params, Run(check_mode=module.check_mode, diff_mode=module._diff))
     # Handed over as part of the result they bring a deprecation warning from ansible-core 2.21 on.
     for warning in result.pop("warnings", []):

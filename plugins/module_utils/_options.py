@@ -2,24 +2,29 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options of a connection, which every module shares: their argument spec, and what they mean together.
+"""The options of a connection, which every module shares: their argument spec, what they mean together, and words for
+those that cannot be meant.
 
 This module is private to the collection.
 """
 
 from __future__ import annotations
 
+import difflib
+import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.module_utils.common.parameters import env_fallback
 from ansible.module_utils.errors import AnsibleFallbackNotFound
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import READ_ONLY
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import LARGEST_NUMBER, InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address, is_token
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import holds_mask
 
 Spec = dict[str, Any]
 
@@ -27,7 +32,7 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 # These say where a request goes and where it ends, which is not for the user to choose.
 _RESERVED_HEADERS = frozenset({"host", "connection", "transfer-encoding"})
-_LONGEST_TIMEOUT = 86_400  # seconds; sockets refuse much longer ones in words that do not help
+LONGEST_SECONDS = 86_400.0  # of a request or a wait; sockets refuse much longer ones in words that do not help
 
 
 def _environment(name: str) -> Any:
@@ -55,6 +60,53 @@ CONNECTION: Spec = {
 }
 
 
+def check_seconds(name: str, value: float) -> float:
+    """A number of seconds that can be waited for. Raises InvalidOptions."""
+    if not (math.isfinite(value) and 0 < value <= LONGEST_SECONDS):
+        raise InvalidOptions(f"{name}: must be more than 0 and at most {LONGEST_SECONDS:.0f} seconds")
+    return float(value)
+
+
+def check_count(name: str, value: int) -> int:
+    """A whole number that is not negative. Raises InvalidOptions."""
+    if value < 0:
+        raise InvalidOptions(f"{name}: must not be negative")
+    if value > LARGEST_NUMBER:
+        raise InvalidOptions(f"{name}: must be at most {LARGEST_NUMBER}")
+    return int(value)
+
+
+def explain_refusal(spec: Spec, params: Any, above: str = "") -> str:
+    """What may help with options that do not fit the spec: one sentence, or nothing. It repeats no value."""
+    return next(_explanations(spec, params, above), "")
+
+
+def _explanations(spec: Spec, params: Any, above: str) -> Iterator[str]:
+    for key, value in params.items() if isinstance(params, Mapping) else ():
+        name = str(key)
+        place = f"{above}{name}"
+        options = spec.get(name, {}).get("options")
+        if name in spec:
+            if options and isinstance(value, Mapping):
+                yield from _explanations(options, value, f"{place}.")
+            elif options and isinstance(value, (list, tuple)):
+                lists = [option for option, entry in options.items() if entry["type"] == "list"]
+                if lists:
+                    yield f"{place} is a dictionary, the list belongs into {place}.{lists[0]}"
+            elif spec[name].get("type") == "dict" and value is not None and not isinstance(value, Mapping):
+                yield f"{place} has to be a dictionary"
+        elif above and name in READ_ONLY:
+            yield f"{place} is read-only and cannot be declared"
+        elif name.partition(".")[0] in spec:
+            group, _dot, member = name.partition(".")
+            yield f"a dotted name is no key: nest it, {member} below {above}{group}"
+        else:
+            alike = difflib.get_close_matches(name[:100].replace("-", "_").lower(), spec, 1, 0.8)
+            alike = alike or [known for known in spec if known.replace("_", "") == name[:100].replace("_", "").lower()]
+            if alike:
+                yield f"did you mean {above}{alike[0]}?"
+
+
 def _read_headers(given: Mapping[Any, Any] | None) -> dict[str, str]:
     """The option C(headers), checked. No message repeats a value."""
     headers: dict[str, str] = {}
@@ -69,8 +121,18 @@ def _read_headers(given: Mapping[Any, Any] | None) -> dict[str, str]:
         text = content.strip() if isinstance(content, str) else content
         if isinstance(text, bool) or not isinstance(text, (str, int)) or not _HEADER_VALUE.fullmatch(str(text)):
             raise InvalidOptions(f"headers: {name} must be printable ASCII text, and not empty")
+        if holds_mask(text):
+            raise InvalidOptions(f"headers: {name} is masked; give the value itself")
         headers[name] = str(text)
     return headers
+
+
+def _can_be_sent(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        return False
+    return True
 
 
 def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Connection:
@@ -103,10 +165,12 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None
         token = str(token).strip()
         if not is_token(token):
             raise InvalidOptions("token: must be printable ASCII without blanks")
-    if not 0 < params["timeout"] <= _LONGEST_TIMEOUT:
-        raise InvalidOptions(f"timeout: must be more than 0 and at most {_LONGEST_TIMEOUT} seconds")
-    if params["retries"] < 0:
-        raise InvalidOptions("retries: must not be negative")
+    username = given("username") or "admin"
+    if ":" in username:
+        raise InvalidOptions("username: must not hold a colon")
+    for name, text in (("username", username), ("password", password)):
+        if not _can_be_sent(str(text or "")):
+            raise InvalidOptions(f"{name}: holds characters that cannot be sent")
     api_url = given("api_url")
     if api_url is None:
         raise InvalidOptions("api_url: is needed (or WABIZ_API_URL in the environment)")
@@ -117,14 +181,14 @@ def read_connection(params: Mapping[str, Any], environ: Mapping[str, str] | None
     ca_path = given("ca_path")
     return Connection(
         api_url=api_url,
-        username=given("username") or "admin",
+        username=str(username),
         password=str(password) if password else None,
         token=token,
         validate_certs=boolean(params["validate_certs"]),
         # As Ansible expands options of type path: an unknown account stays as it is.
         ca_path=os.path.expanduser(os.path.expandvars(ca_path)) if ca_path else None,  # noqa: PTH111
-        timeout=float(params["timeout"]),
-        retries=int(params["retries"]),
+        timeout=check_seconds("timeout", params["timeout"]),
+        retries=check_count("retries", params["retries"]),
         use_proxy=params["use_proxy"],
         headers=headers,
         allow_http=params["allow_http"],

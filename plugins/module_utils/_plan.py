@@ -16,6 +16,7 @@ This module is private to the collection.
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +31,12 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import (
     Key,
     Kind,
 )
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
-from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import CHANGED, mask
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import (
+    LARGEST_NUMBER,
+    InvalidOptions,
+    is_nested_deeper,
+)
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import CHANGED, holds_mask, mask
 
 SettingPath = tuple[str, ...]
 Version = tuple[int, ...]
@@ -41,8 +46,10 @@ NOT_REPORTED = "(not reported by the client)"
 
 _PATHS: Mapping[SettingPath, Key] = {tuple(name.split(".")): key for name, key in KEYS.items()}
 _GROUPS = frozenset(path[:depth] for path in _PATHS for depth in range(1, len(path)))
-_WHITESPACE = re.compile(r"\s")
-_VERSION = re.compile(r"^v?(\d+(?:\.\d+){1,3})$")
+_VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9}){1,3})")
+_NEVER_IN_URL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,20}")
+_LONGEST_SHOWN = 40  # characters of a refused value in a message
 
 
 class _Missing:
@@ -76,10 +83,20 @@ class Plan:
     restart: tuple[str, ...]
     unverified: tuple[str, ...]  # sent, although the client does not report them
     warnings: tuple[str, ...] = ()
+    uncertainties: tuple[str, ...] = ()  # what a prediction has to say beside the warnings
+    declaration: Declaration = field(default_factory=Declaration)
 
     @property
     def writes(self) -> bool:
         return self.delete or bool(self.patch)
+
+    def taken_over(self, reported: Mapping[str, Any]) -> bool | None:
+        """Whether a reading after the writing shows that it was done; None where it could not show that."""
+        if self.delete:
+            return bool(differences(self.before, canonical_settings(reported)))
+        if not any(reports(reported, path) for path in self.sent):
+            return None
+        return not not_taken_over(self.sent, reported)
 
 
 def dotted(path: SettingPath) -> str:
@@ -91,7 +108,7 @@ def parse_version(text: str | None) -> Version | None:
 
     3.0.x is a placeholder in Meta's samples, no client of that version was ever published (API notes, 4.2).
     """
-    match = _VERSION.match((text or "").strip())
+    match = _VERSION.fullmatch((text or "").strip())
     if not match:
         return None
     version = tuple(int(part) for part in match[1].split("."))
@@ -110,6 +127,13 @@ def flatten(settings: Mapping[str, Any], above: SettingPath = ()) -> Iterator[tu
             yield from flatten(value, path)
         else:
             yield path, value
+
+
+def is_settings(found: Mapping[str, Any], declaration: Declaration) -> bool:
+    """Whether an object without a wrapper is a settings object at all: it holds something that is known or declared."""
+    if any(path[0] in found for path in _PATHS) or not READ_ONLY.isdisjoint(found):
+        return True
+    return not declaration.known and any(reports(found, path) for path in declaration.extra)
 
 
 def lookup(settings: Mapping[str, Any], path: SettingPath) -> Any:
@@ -144,12 +168,21 @@ def canonical(key: Key, value: Any) -> Any:
     """A reported value in the form in which it is compared; what does not fit the key's kind stays as it is."""
     if key.kind is Kind.BOOLEAN and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
-    if key.kind in (Kind.COUNT, Kind.MILLISECONDS) and isinstance(value, str) and value.strip().isdecimal():
-        return int(value)
+    if key.kind in (Kind.COUNT, Kind.MILLISECONDS):
+        return _as_whole_number(value)
     if key.kind is Kind.TEXT_SET and isinstance(value, (list, tuple)):
         return sorted({str(member) for member in value})
     if key.kind in (Kind.URL, Kind.TEXT) and value is None:
         return ""
+    return copy.deepcopy(value)
+
+
+def _as_whole_number(value: Any) -> Any:
+    """C(7.0) and C("7") as C(7); what is no whole number stays as it is."""
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return copy.deepcopy(value)
 
 
@@ -184,6 +217,8 @@ def _loose(value: Any) -> Any:
         return {name: _loose(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_loose(member) for member in value]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value).lower() if isinstance(value, bool) else value if value is None else str(value)
 
 
@@ -194,13 +229,15 @@ def _check(name: str, key: Key, value: Any) -> Any:
             return bool(value)
         raise InvalidOptions(f"{name}: expected true or false")
     if key.kind in (Kind.COUNT, Kind.MILLISECONDS):
-        number = int(value) if isinstance(value, str) and value.strip().isdecimal() else value
-        if isinstance(number, bool) or not isinstance(number, int) or number <= 0:
-            raise InvalidOptions(f"{name}: expected a positive whole number, got {value!r}")
+        number = _as_whole_number(value)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 < number <= LARGEST_NUMBER:
+            raise InvalidOptions(
+                f"{name}: expected a positive whole number up to {LARGEST_NUMBER}, got {_briefly(value)}"
+            )
         value = int(number)
     elif key.kind is Kind.TEXT_SET:
         if not isinstance(value, (list, tuple)):
-            raise InvalidOptions(f"{name}: expected a list, got {value!r}")
+            raise InvalidOptions(f"{name}: expected a list, got {_briefly(value)}")
         value = sorted({str(member) for member in value})
     elif not isinstance(value, str):
         raise InvalidOptions(f"{name}: expected text")
@@ -212,8 +249,17 @@ def _check(name: str, key: Key, value: Any) -> Any:
         strange = [member for member in (value if isinstance(value, list) else [value]) if member not in key.choices]
         if strange:
             allowed = ", ".join(str(choice) for choice in key.choices)
-            raise InvalidOptions(f"{name}: {', '.join(str(one) for one in strange)} is not one of {allowed}")
+            raise InvalidOptions(f"{name}: {_briefly(strange)} is not one of {allowed}")
     return value
+
+
+def _briefly(value: Any) -> str:
+    """A refused value for a message: the beginning of it."""
+    if isinstance(value, (list, tuple)):
+        text = ", ".join(str(member)[:_LONGEST_SHOWN] for member in value[:5])
+    else:
+        text = repr(value[: _LONGEST_SHOWN + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _check_webhook(name: str, url: str) -> None:
@@ -226,10 +272,10 @@ def _check_webhook(name: str, url: str) -> None:
         )
     try:
         parts = urlsplit(url)
-        usable = bool(parts.hostname) and not _WHITESPACE.search(url) and (parts.port is None or parts.port > 0)
+        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         usable = False
-    if not usable:
+    if not usable or _NEVER_IN_URL.search(url):
         raise InvalidOptions(f"{name}: is not a usable https:// address")
 
 
@@ -241,6 +287,9 @@ def read_declaration(settings: Mapping[str, Any] | None, extra_settings: Mapping
 
     Raises InvalidOptions; nothing has been sent by then.
     """
+    for name, given in (("settings", settings), ("extra_settings", extra_settings)):
+        if is_nested_deeper(given):
+            raise InvalidOptions(f"{name}: is nested too deeply")
     known: dict[SettingPath, Any] = {}
     for path, value in flatten(settings or {}):
         if value is None or (path in _GROUPS and value == {}):
@@ -251,6 +300,7 @@ def read_declaration(settings: Mapping[str, Any] | None, extra_settings: Mapping
             raise InvalidOptions(
                 f"{dotted(path)}: unknown setting; keys that this collection does not know go into extra_settings"
             )
+        _refuse_mask(dotted(path), value)
         known[path] = _check(dotted(path), key, value)
     extra: dict[SettingPath, Any] = {}
     for path, value in flatten(extra_settings or {}):
@@ -261,6 +311,7 @@ def read_declaration(settings: Mapping[str, Any] | None, extra_settings: Mapping
             raise InvalidOptions(
                 f"{dotted(path)}: is a documented setting; declare it in settings, not in extra_settings"
             )
+        _refuse_mask(dotted(path), value)
         extra[path] = _plain(dotted(path), value)
     return Declaration(known, extra)
 
@@ -269,6 +320,8 @@ def _plain(name: str, value: Any) -> Any:
     """The value in the plain types of JSON; variables of a playbook can be dates, or subclasses that carry tags."""
     if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidOptions(f"{name}: {float(value)} is no number that JSON can hold")
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)
@@ -279,6 +332,12 @@ def _plain(name: str, value: Any) -> Any:
     raise InvalidOptions(f"{name}: a {type(value).__name__} cannot be written as JSON; put it in quotes")
 
 
+def _refuse_mask(name: str, value: Any) -> None:
+    """What an earlier result has masked would replace the value that it hides."""
+    if holds_mask(value):
+        raise InvalidOptions(f"{name}: is masked, as results show it; give the value itself, or leave it out")
+
+
 def _refuse_read_only(path: SettingPath) -> None:
     if path[0] in READ_ONLY:
         raise InvalidOptions(f"{dotted(path)}: is read-only and cannot be declared")
@@ -287,6 +346,12 @@ def _refuse_read_only(path: SettingPath) -> None:
 def is_restart_bound(path: SettingPath, restart_bound: Sequence[str]) -> bool:
     """Whether a dotted name of the list names this setting or the group it is in."""
     return any(dotted(path[:depth]) in restart_bound for depth in range(1, len(path) + 1))
+
+
+def unknown_names(restart_bound: Sequence[str], declaration: Declaration) -> list[str]:
+    """The names of C(restart_bound) that neither the catalogue nor the declaration has."""
+    known = {dotted(path[:depth]) for path in (*_PATHS, *declaration.extra) for depth in range(1, len(path) + 1)}
+    return [name for name in restart_bound if name not in known]
 
 
 def _gate(declaration: Declaration, current: Mapping[str, Any], version: Version | None) -> list[str]:
@@ -382,6 +447,7 @@ def plan(
         restart=_names(path for path in sent if is_restart_bound(path, restart_bound)),
         unverified=_names(unverified),
         warnings=tuple(warnings),
+        declaration=declaration,
     )
 
 
@@ -456,6 +522,12 @@ def _plan_reset(current: Mapping[str, Any], restart_bound: Sequence[str]) -> Pla
         if key.certainty is not Certainty.UNKNOWN and reports(before, path):
             place(after, path, copy.deepcopy(key.default))
     sent = {path: lookup(after, path) for path in differences(before, after)}
+    unsure = [
+        path
+        for path, _value in flatten(before)
+        if path[0] not in READ_ONLY and (path not in _PATHS or _PATHS[path].certainty is Certainty.UNKNOWN)
+    ]
+    warnings = [f"what the reset makes of {', '.join(_names(unsure))} is not known before: no default of it is certain"]
     return Plan(
         patch={},
         delete=True,
@@ -465,6 +537,7 @@ def _plan_reset(current: Mapping[str, Any], restart_bound: Sequence[str]) -> Pla
         changed=_names(sent),
         restart=_names(path for path in sent if is_restart_bound(path, restart_bound)),
         unverified=(),
+        uncertainties=tuple(warnings) if unsure else (),
     )
 
 

@@ -12,23 +12,38 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
-from ansible.module_utils.common.parameters import remove_values
-
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client, Connection
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
-from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import find_secrets, mask, scrub
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import explain_refusal
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import (
+    MASK,
+    basic_credentials,
+    find_secrets,
+    mask,
+    one_line,
+    scrub,
+    texts_in,
+    url_secrets,
+)
 
 Params = Mapping[str, Any]
 Result = dict[str, Any]
 Connect = Callable[[Connection, bool], AbstractContextManager[Client]]
 
-_CREDENTIALS = ("password", "token", "headers")
 NO_LOG = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+_CREDENTIALS = ("password", "token", "headers")
+_ISSUES = "https://github.com/wabiz/wabiz.onprem/issues"
+# Credentials that are shorter than this hide nothing in results: they would hit numbers and names that have nothing to
+# do with them.
+_SHORTEST_IN_RESULTS = 6
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Run:
@@ -52,10 +67,17 @@ class Run:
         self.check_mode = check_mode
         self.diff_mode = diff_mode
         self.invocation = invocation
-        self.progress = progress or (lambda _line: None)
+        self._progress = progress
         self.connect = connect
         self.clock = clock
         self.sleep = sleep
+        # What the result has to say at least, whatever happens from here on.
+        self.at_least: Result = {"changed": False}
+
+    def progress(self, line: str) -> None:
+        """Shows a line to the person who watches; what a server puts into it cannot forge another one."""
+        if self._progress is not None:
+            self._progress(one_line(line))
 
 
 class Failure(Exception):
@@ -78,8 +100,12 @@ def credentials_of(params: Params) -> set[str]:
 
 def secrets_of(params: Params) -> set[str]:
     """All secrets that came in as parameters, those inside of addresses included."""
-    settings = find_secrets(params.get("settings") or {}) | find_secrets(params.get("extra_settings") or {})
-    return credentials_of(params) | settings
+    found = credentials_of(params) | url_secrets(str(params.get("api_url") or ""))
+    if params.get("password"):
+        found |= basic_credentials(str(params.get("username") or "admin"), str(params["password"]))
+    for name in ("settings", "extra_settings"):
+        found |= find_secrets(params.get(name) or {})
+    return found
 
 
 def no_log_values(spec: Mapping[str, Any], params: Any) -> set[str]:
@@ -103,7 +129,35 @@ def _texts(value: Any) -> set[str]:
 
 def refused_values(spec: Mapping[str, Any], params: Any) -> set[str]:
     """What a result must not show of parameters that are not valid, whatever is wrong with them."""
-    return no_log_values(spec, params) | secrets_of(params)
+    found = no_log_values(spec, params) | secrets_of(params)
+    for name in ("settings", "extra_settings", "headers"):
+        if not isinstance(params.get(name), Mapping):
+            found |= texts_in(params.get(name))
+    return found
+
+
+def refuse(spec: Mapping[str, Any], params: Params, message: str, invocation: bool = True) -> Result:
+    """The result for parameters that do not fit the spec: C(message), and a hint where one can help."""
+    secrets = refused_values(spec, params)
+    hint = explain_refusal(dict(spec), params)
+    result: Result = {"failed": True, "msg": scrub(f"{message} ({hint})" if hint else message, secrets)}
+    if invocation:
+        hidden = sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True)
+        result["invocation"] = _shown(show_invocation(_known_only(spec, params)), hidden)
+    return result
+
+
+def _known_only(spec: Mapping[str, Any], params: Params) -> Result:
+    """The parameters without what an unknown name or a wrong type holds; a misspelt C(password) is one as well."""
+    known: Result = {}
+    for name, value in params.items():
+        option = spec.get(name, {})
+        if option.get("type") == "dict" and isinstance(value, Mapping):
+            known[name] = _known_only(option["options"], value) if "options" in option else value
+        else:
+            fits = value is None or (name in spec and option.get("type") != "dict")
+            known[name] = value if fits else NO_LOG
+    return known
 
 
 def show_invocation(params: Params) -> dict[str, Any]:
@@ -118,21 +172,50 @@ def show_invocation(params: Params) -> dict[str, Any]:
 
 
 def complete(flow: Flow, params: Params, run: Run) -> Result:
-    """Runs a flow and turns what goes wrong in an expected way into a failed result. The whole result is masked."""
+    """Runs a flow and turns whatever goes wrong into a failed result. The whole result is masked."""
     try:
         result = flow(params, run)
     except Failure as failure:
         result = {"failed": True, "msg": str(failure), **failure.result}
     except (ApiError, InvalidOptions) as error:
-        result = {"failed": True, "msg": str(error), "changed": False}
+        result = {**run.at_least, "failed": True, "msg": str(error)}
+    except Exception as error:  # noqa: BLE001 - a traceback would show values, and what has been written would be lost
+        result = {**run.at_least, "failed": True, "msg": unexpected(error)}
     # Settings are masked by their place. Blotting out whatever looks like a part of a webhook's query would hit numbers
     # and names that have nothing to do with it, so that is for sentences only.
-    secrets = secrets_of(params)
-    if "msg" in result:
-        result["msg"] = scrub(result["msg"], secrets)
-    if "warnings" in result:
-        result["warnings"] = [scrub(warning, secrets) for warning in result["warnings"]]
-    shown: Result = remove_values(result, credentials_of(params))
+    if "msg" in result or "warnings" in result:
+        secrets = secrets_of(params)
+        if "msg" in result:
+            result["msg"] = scrub(result["msg"], secrets)
+        if "warnings" in result:
+            result["warnings"] = [scrub(warning, secrets) for warning in result["warnings"]]
+    hidden = sorted((one for one in credentials_of(params) if len(one) >= _SHORTEST_IN_RESULTS), key=len, reverse=True)
+    shown: Result = _shown(result, hidden)
     if run.invocation:
-        shown["invocation"] = show_invocation(params)
+        shown["invocation"] = _shown(show_invocation(params), hidden)
     return shown
+
+
+def unexpected(error: Exception) -> str:
+    """One line about an error that nobody has foreseen: what kind, and where; no values, they may be secret."""
+    place, trace, plugins = "", error.__traceback__, Path(__file__).parents[1]
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if plugins in file.parents:
+            place = f" in {file.stem}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"unexpected {type(error).__name__}{place}; this is a fault of wabiz.onprem, please report it: {_ISSUES}"
+
+
+def _shown(value: Any, hidden: list[str]) -> Any:
+    """A copy without credentials, in texts that every Python can write: a lone surrogate is none."""
+    if isinstance(value, Mapping):
+        return {_shown(name, []): _shown(member, hidden) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(member, hidden) for member in value]
+    if not isinstance(value, str):
+        return value
+    for secret in hidden:
+        if secret in value:
+            value = value.replace(secret, MASK)
+    return _LONE_SURROGATE.sub("\ufffd", value)

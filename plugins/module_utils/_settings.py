@@ -9,6 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,18 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, RESTART_BOUND, Key, Kind
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Answer, ApiError, Client
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import health_or_none
-from ansible_collections.wabiz.onprem.plugins.module_utils._options import CONNECTION, Spec, read_connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import (
+    CONNECTION,
+    Spec,
+    explain_refusal,
+    read_connection,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
     AlreadySent,
+    Declaration,
     Plan,
     Settings,
     build_patch,
@@ -29,6 +36,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
     differences,
     dotted,
     is_restart_bound,
+    is_settings,
     non_default,
     not_taken_over,
     nothing_sent,
@@ -38,9 +46,11 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._plan import (
     reports,
     show_diff,
     show_version,
+    unknown_names,
 )
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Failure, Params, Result, Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask
+from ansible_collections.wabiz.onprem.plugins.module_utils._write import NotDone, OutcomeUnknown, write_and_read_back
 
 SETTINGS = "/v1/settings/application"
 
@@ -73,7 +83,8 @@ def _options_of_settings() -> Spec:
 SETTINGS_OPTIONS = _options_of_settings()
 # ansible-test takes no argument that is called "message", at whatever depth. The group that has one is a plain dict in
 # the module's spec, wholly secret so that the address in it stays out of the system log, and read_settings checks it.
-_WEBHOOKS = ArgumentSpecValidator(SETTINGS_OPTIONS.pop("webhooks")["options"])
+_WEBHOOKS_OPTIONS: Spec = SETTINGS_OPTIONS.pop("webhooks")["options"]
+_WEBHOOKS = ArgumentSpecValidator(_WEBHOOKS_OPTIONS)
 SETTINGS_OPTIONS["webhooks"] = {"type": "dict", "no_log": True}
 
 
@@ -102,7 +113,8 @@ def read_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
     if validated.error_messages:
         error = validated.errors[0]
         problem = "unsupported parameters: " if isinstance(error, UnsupportedError) else ""
-        raise InvalidOptions(f"settings.webhooks: {problem}{error.msg}")
+        hint = explain_refusal(_WEBHOOKS_OPTIONS, webhooks, "settings.webhooks.")
+        raise InvalidOptions(f"settings.webhooks: {problem}{error.msg}" + (f" ({hint})" if hint else ""))
     return {**settings, "webhooks": validated.validated_parameters}
 
 
@@ -135,9 +147,9 @@ def application_settings(
         raise InvalidOptions("client_version: must be a client version such as 2.57.2")
     with run.connect(connection, run.check_mode) as client:
         client.keep_secret(declaration.leaves())
-        current, answer = _read_settings(client)
+        current, answer = _read_settings(client, declaration)
         version = parse_version(answer.version) or parse_version(option_version)
-        intent = plan(
+        planned = plan(
             current,
             declaration,
             state,
@@ -146,33 +158,40 @@ def application_settings(
             version=version,
             already_sent=already_sent,
         )
-        shown = _Shown(intent, show_version(version), params["restart_bound"], run.diff_mode)
-        held = hold_restart_bound and bool(intent.restart)
-        if held:
-            return {**shown.predicted(), "held": True, "health": health_or_none(client)}
-        if run.check_mode or not intent.writes:
-            return shown.predicted()
+        unknown = unknown_names(params["restart_bound"], declaration)
+        results = _Results(planned, show_version(version), params["restart_bound"], run.diff_mode, _remarks(unknown))
+        if hold_restart_bound and planned.restart:
+            return {**results.predicted(), "held": True, "health": health_or_none(client)}
+        if run.check_mode or not planned.writes:
+            return results.predicted()
         beside: Result = {"health": health_or_none(client)} if with_health else {}
-        _write(client, current, intent)
-        try:
-            reported, _answer = _read_settings(client)
-        except ApiError as error:
-            raise Failure(f"written, but not read back: {error}", shown.predicted()) from None
-        return {**shown.done(reported), **beside}
+        run.at_least = results.unknown()
+        return {**_write(client, current, planned, results), **beside}
 
 
-def _read_settings(client: Client) -> tuple[Settings, Answer]:
+def _remarks(unknown_restart_bound: list[str]) -> list[str]:
+    remarks = []
+    for name in unknown_restart_bound:
+        alike = difflib.get_close_matches(name[:100], KEYS, 1)
+        hint = f"; did you mean {alike[0]}?" if alike else ""
+        remarks.append(f"restart_bound: {name} is no setting that is known or declared{hint}")
+    return remarks
+
+
+def _read_settings(client: Client, declaration: Declaration) -> tuple[Settings, Answer]:
     """The settings object of a GET: wrapped in C(application), or flat as some gateways give it (API notes, 2.1)."""
     answer = client.get(SETTINGS)
-    body = answer.body
+    body: Any = answer.body
     found: Any = None
     if isinstance(body, Mapping):
-        found = body.get("settings", body)
-        if isinstance(found, Mapping):
-            found = found.get("application", found)
-        if found is body:
-            found = {name: value for name, value in body.items() if name not in ("meta", "errors")} or None
-    if not isinstance(found, Mapping):
+        inner = body.get("settings", body)
+        if isinstance(inner, Mapping) and "application" in inner:
+            found = inner["application"] if isinstance(inner["application"], Mapping) else None
+        elif isinstance(inner, Mapping):
+            # Anybody can answer with some object; without the wrapper it takes more to be settings.
+            flat = {name: value for name, value in inner.items() if inner is not body or name not in ("meta", "errors")}
+            found = flat if is_settings(flat, declaration) else None
+    if found is None:
         raise ApiError(
             f"GET {SETTINGS}: the answer holds no settings; is api_url the address of a WhatsApp Business client?"
         )
@@ -180,81 +199,116 @@ def _read_settings(client: Client) -> tuple[Settings, Answer]:
     return dict(found), answer
 
 
-def _write(client: Client, current: Settings, intent: Plan) -> None:
-    if intent.delete:
-        client.delete(SETTINGS)
-        return
+def _write(client: Client, current: Settings, planned: Plan, results: _Results) -> Result:
+    """Writes, reads back, and tells what has become of it. Raises Failure where that is not what was asked for."""
+
+    def send(state: Settings) -> Answer:
+        if planned.delete:
+            return client.delete(SETTINGS)
+        body = build_patch(state, planned.sent)
+        try:
+            return client.patch(SETTINGS, body)
+        except ApiError as error:
+            # Which form of the delays a client insists on is not known (API notes, 2.4): the documented one goes first.
+            numbers = build_patch(state, planned.sent, delays_as_strings=False)
+            if 1009 not in error.codes or numbers == body:
+                raise
+            return client.patch(SETTINGS, numbers)
+
+    def read() -> Settings:
+        return _read_settings(client, planned.declaration)[0]
+
     try:
-        client.patch(SETTINGS, intent.patch)
-    except ApiError as error:
-        # Which form of the delays a client insists on is not known (API notes, 2.4): the documented one goes first.
-        numbers = build_patch(current, intent.sent, delays_as_strings=False)
-        if 1009 not in error.codes or numbers == intent.patch:
-            raise
-        client.patch(SETTINGS, numbers)
+        written = write_and_read_back(client, current, send, read, planned.taken_over)
+    except OutcomeUnknown as error:
+        raise Failure(str(error), results.unknown()) from None
+    except NotDone as error:
+        seen = {"changed": False} if error.state is None else results.seen(error.state)
+        raise Failure(str(error), seen if seen["changed"] else {"changed": False}) from None
+    result = results.seen(written.state, done=True)
+    if written.problem is not None:
+        result.setdefault("warnings", []).append(f"{written.problem}; reading back shows that it was done nevertheless")
+    dropped = [] if planned.delete else not_taken_over(planned.sent, canonical_settings(written.state))
+    if dropped:
+        names = ", ".join(sorted(dotted(path) for path in dropped))
+        raise Failure(
+            "the client answered that it took the settings over, but reports other values afterwards for: " + names,
+            result,
+        )
+    return result
 
 
-class _Shown:
-    """The result of a plan, before and after it was carried out, in one shape."""
+class _Results:
+    """The result of a plan: as predicted, and as it was seen afterwards, in one shape."""
 
-    def __init__(self, intent: Plan, version: str | None, restart_bound: list[str], diff_mode: bool) -> None:
-        self._intent = intent
+    def __init__(
+        self, planned: Plan, version: str | None, restart_bound: list[str], diff_mode: bool, remarks: list[str]
+    ) -> None:
+        self._planned = planned
         self._version = version
         self._restart_bound = restart_bound
         self._diff_mode = diff_mode
+        self._remarks = remarks
 
     def predicted(self) -> Result:
-        intent = self._intent
-        return self._result(intent.after, intent.changed, intent.restart, intent.unverified, intent.warnings)
+        """What is to be expected; the result of check mode."""
+        planned = self._planned
+        warnings = [*planned.warnings, *planned.uncertainties]
+        return self._result(
+            planned.after, planned.writes, planned.changed, planned.restart, planned.unverified, warnings
+        )
 
-    def done(self, reported: Settings) -> Result:
-        """What a GET after the writing reports. Raises Failure where the client did not take over what was sent."""
-        intent, after, warnings = self._intent, canonical_settings(reported), list(self._intent.warnings)
-        if intent.delete:
-            changed = differences(intent.before, after)
-            names = tuple(sorted(dotted(path) for path in changed))
-            restart = tuple(sorted(dotted(path) for path in changed if is_restart_bound(path, self._restart_bound)))
+    def unknown(self) -> Result:
+        """When nobody can say what has been written: a restart that is not needed does less harm than one left out."""
+        return {**self.predicted(), "outcome_unknown": True}
+
+    def seen(self, reported: Settings, done: bool = False) -> Result:
+        """What a GET after the writing shows. done: whether the client took over what it was sent."""
+        planned, after, warnings = self._planned, canonical_settings(reported), list(self._planned.warnings)
+        paths, unverified = differences(planned.before, after), []
+        if planned.delete:
             stubborn = sorted(dotted(path) for path in non_default(reported))
             if stubborn:
                 warnings.append(
                     "after the reset the client reports other values than the documented defaults for: "
                     + ", ".join(stubborn)
                 )
-            return self._result(after, names, restart, (), tuple(warnings))
-        unverified = tuple(sorted(dotted(path) for path in intent.sent if not reports(after, path)))
-        result = self._result(after, intent.changed, intent.restart, unverified, tuple(warnings))
-        dropped = not_taken_over(intent.sent, after)
-        if dropped:
-            raise Failure(
-                "the client answered that it took the settings over, but reports other values afterwards for: "
-                + ", ".join(sorted(dotted(path) for path in dropped)),
-                result,
-            )
-        return result
+        else:
+            unverified = [path for path in planned.sent if done and not reports(after, path)]
+            paths = [path for path in paths if path in planned.sent and reports(after, path)] + unverified
+        return self._result(
+            after,
+            bool(paths),
+            tuple(sorted(dotted(path) for path in paths)),
+            tuple(sorted(dotted(path) for path in paths if is_restart_bound(path, self._restart_bound))),
+            tuple(sorted(dotted(path) for path in unverified)),
+            warnings,
+        )
 
     def _result(
         self,
         after: Settings,
-        changed: tuple[str, ...],
+        changed: bool,
+        names: tuple[str, ...],
         restart: tuple[str, ...],
         unverified: tuple[str, ...],
-        warnings: tuple[str, ...],
+        warnings: list[str],
     ) -> Result:
         result: Result = {
-            "changed": self._intent.writes,
-            "before": mask(self._intent.before),
+            "changed": changed,
+            "before": mask(self._planned.before),
             "after": mask(after),
-            "changed_settings": list(changed),
+            "changed_settings": list(names),
             "restart_required": bool(restart),
             "restart_settings": list(restart),
             "unverified_settings": list(unverified),
             "client_version": self._version,
         }
-        if warnings:
-            result["warnings"] = list(warnings)
+        if warnings or self._remarks:
+            result["warnings"] = [*self._remarks, *warnings]
         if self._diff_mode:
-            sent_blind = {path: value for path, value in self._intent.sent.items() if dotted(path) in unverified}
-            result["diff"] = show_diff(self._intent.before, after, sent_blind)
+            sent_blind = {path: value for path, value in self._planned.sent.items() if dotted(path) in unverified}
+            result["diff"] = show_diff(self._planned.before, after, sent_blind)
         return result
 
 
@@ -264,7 +318,7 @@ class _Shown:
 def application_settings_info(params: Params, run: Run) -> Result:
     """The module C(wa_application_settings_info)."""
     with run.connect(read_connection(params), True) as client:
-        current, answer = _read_settings(client)
+        current, answer = _read_settings(client, Declaration())
     return {
         "changed": False,
         "settings": mask(canonical_settings(current)),

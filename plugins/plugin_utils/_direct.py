@@ -6,25 +6,24 @@
 
 A module costs Ansible about half a second in building and starting a payload, whatever it does. Where the work would
 happen on the controller anyway, it is done right here. What all workers need is made ready when the strategy loads the
-action's class, before it forks: C(requests) is imported, a first template is rendered, and the flow is rehearsed.
+action's class, before it forks: C(requests) is imported, and a first template is rendered.
 
 This module is private to the collection.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import copy
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.errors import UnsupportedError
 from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.parsing.dataloader import DataLoader
@@ -40,9 +39,9 @@ except ImportError:  # before ansible-core 2.19, which trusts every text
         return value
 
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS, prepare_tls_context
-from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete, refused_values
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._pretended_client import API_URL, PretendedClient
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import DEEPEST, InvalidOptions, is_nested_deeper
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete, refuse
 
 display = Display()
 
@@ -63,8 +62,6 @@ class DirectFlow:
         self.spec = spec
         self.flow = flow
         self.validator = ArgumentSpecValidator(spec)
-        if HAS_REQUESTS:
-            self._rehearse()
 
     def with_flow(self, flow: Flow) -> DirectFlow:
         """The same spec over another flow."""
@@ -72,25 +69,31 @@ class DirectFlow:
         other.flow = flow
         return other
 
-    def _rehearse(self) -> None:
-        """Runs the flow once against a client in memory, and prepares a TLS context.
-
-        Whatever a process does first costs more than the second time, since modules are imported and Python adapts its
-        code; this way no worker pays for it.
-        """
-        args: dict[str, Any] = {"api_url": API_URL, "token": "x", "retries": 0, "use_proxy": False}
-        if "settings" in self.spec:
-            args["settings"] = {"log_level": "info", "webhooks": {"url": "https://localhost/?a=b"}}
-        # What is only there to save time must not be what fails.
-        with contextlib.suppress(Exception):
-            run_here("rehearsal", self, args, Run(check_mode=True, diff_mode=True, connect=PretendedClient))
-        prepare_tls_context()
-
 
 def as_a_module_gets_it(args: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments in the plain types of JSON: no tags, no vaulted text, no dates."""
+    """Arguments in the plain types of JSON: no tags, no vaulted text, no dates. Raises InvalidOptions."""
+    if is_nested_deeper(args, 2 * DEEPEST):
+        raise InvalidOptions("the arguments of the task are nested too deeply")
+    problem = next(_never_in_json(args), None)
+    if problem is not None:
+        raise InvalidOptions(problem)
     plain: dict[str, Any] = json.loads(json.dumps(args, default=_as_text))
     return plain
+
+
+def _never_in_json(value: Any, place: str = "") -> Iterator[str]:
+    """What of the arguments a module could not get, by the name of the option."""
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            if not isinstance(name, (str, int, float, type(None))):
+                yield f"{place or 'the task'}: a {type(name).__name__} is no key; put it in quotes"
+            else:
+                yield from _never_in_json(member, f"{place}.{name}" if place else str(name))
+    elif isinstance(value, (list, tuple)):
+        for member in value:
+            yield from _never_in_json(member, place)
+    elif isinstance(value, (bytes, bytearray, set, frozenset)):
+        yield f"{place}: a value of type {type(value).__name__} cannot be given; use text, a number or a list"
 
 
 def _as_text(value: Any) -> str:
@@ -108,12 +111,7 @@ def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -
         message = error.args[0] if error.args else str(error)
         if isinstance(error, UnsupportedError):
             message = f"Unsupported parameters for ({name}) module: {message}"
-        result: Result = {"failed": True, "msg": message}
-        if run.invocation:
-            result["invocation"] = {"module_args": validated.validated_parameters}
-        # A module's own results are scrubbed by AnsibleModule; nothing does it for an action.
-        scrubbed: Result = remove_values(result, refused_values(direct.spec, validated.validated_parameters))
-        return scrubbed
+        return refuse(direct.spec, validated.validated_parameters, message, run.invocation)
     return complete(direct.flow, validated.validated_parameters, run)
 
 
@@ -128,9 +126,13 @@ class DirectAction(ActionBase):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         task_vars = task_vars or {}
         result: Result = super().run(tmp, task_vars)
-        if not self._runs_here(task_vars):
+        try:
+            args = as_a_module_gets_it(self._task.args)
+            runs_here = self._runs_here(task_vars)
+        except InvalidOptions as error:
+            return {**result, "failed": True, "msg": str(error)}
+        if not runs_here:
             return {**result, **self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val)}
-        args = as_a_module_gets_it(self._task.args)
         result.update(run_here(self._task.action, self.direct, args, self._run_of_task(task_vars)))
         return result
 
@@ -139,8 +141,11 @@ class DirectAction(ActionBase):
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
             invocation=self._shows_invocation(task_vars),
-            progress=lambda line: display.display(f"[{self._host_name(task_vars)}] {line}"),
+            progress=None if self._task.no_log else partial(self._show, task_vars),
         )
+
+    def _show(self, task_vars: Mapping[str, Any], line: str) -> None:
+        display.display(f"[{self._host_name(task_vars)}] {line}")
 
     def _shows_invocation(self, task_vars: Mapping[str, Any]) -> bool:
         """Whether a result names the parameters: a choice from ansible-core 2.21 on, always before."""
@@ -175,4 +180,9 @@ class DirectAction(ActionBase):
 
     def _switched_on(self, task_vars: Mapping[str, Any]) -> bool:
         value = task_vars.get("wabiz_direct_execution", True)
-        return value if isinstance(value, bool) else bool(boolean(self._templar.template(value)))
+        if isinstance(value, bool):
+            return value
+        try:
+            return bool(boolean(self._templar.template(value)))
+        except TypeError:
+            raise InvalidOptions("wabiz_direct_execution: must be true or false") from None

@@ -5,12 +5,18 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from running_flows import run
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health, _run
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Health, Node, health_info, health_info_spec
 
 if TYPE_CHECKING:
@@ -227,6 +233,7 @@ def test_a_wait_does_not_outlast_what_cannot_pass(emulated: Emulated) -> None:
     [
         ({"wait_timeout": 0}, "wait_timeout: must be more than 0"),
         ({"wait_interval": -1}, "wait_interval: must be more than 0"),
+        ({"expect_connected": 2**31}, "expect_connected: must be at most 2147483647"),
         ({"expect_connected": -1}, "expect_connected: must not be negative"),
     ],
 )
@@ -234,3 +241,54 @@ def test_health_options_that_cannot_be_meant(emulated: Emulated, params: dict[st
     result = health(emulated, **params)
     assert result["msg"].startswith(message)
     assert emulated.verbs == []
+
+
+def test_a_poll_gets_no_more_than_what_is_left(emulated: Emulated) -> None:
+    emulated.fault("proceed", path="/v1/health", delay=30.0, times=None)
+    start = time.monotonic()
+    result = run(
+        health_info, health_info_spec(), emulated, _run.Run(), wait=True, wait_timeout=1.5, wait_interval=1, timeout=30
+    )
+    assert time.monotonic() - start < 8
+    assert (result["failed"], result["healthy"]) == (True, False)
+    assert "no answer within" in result["msg"]
+
+
+@pytest.mark.parametrize("option", ["wait_timeout", "wait_interval"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e30", -1, 0])
+def test_times_that_nobody_can_wait(emulated: Emulated, option: str, value: Any) -> None:
+    result = health(emulated, wait=True, **{option: value})
+    assert result["msg"].startswith(f"{option}: must be more than 0 and at most 86400 seconds")
+    assert emulated.verbs == []
+
+
+def test_a_server_forges_no_line_of_the_terminal(scripted: Scripted) -> None:
+    lines: list[str] = []
+    name = "wacore1:a\x1b[2K\nok: [host] => canary-token"
+    scripted.answer(200, json.dumps({"health": {name: {"gateway_status": "connecting\r\nok", "role": "coreapp"}}}))
+    result = health(scripted, lines=lines, wait=True, wait_timeout=10)
+    assert lines
+    for line in (*lines, result["msg"]):
+        assert line.isprintable()
+        assert "canary-token" not in line
+
+
+def test_a_starting_container_is_waited_for(pki: Any) -> None:
+    """A port that accepts and closes, and nothing before TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        connection = Connection(f"https://127.0.0.1:{server.getsockname()[1]}", token="t", ca_path=pki.ca)
+
+        def close_all() -> None:
+            with suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+
+        threading.Thread(target=close_all, daemon=True).start()
+        clock = Clock()
+        task = _run.Run(clock=clock, sleep=clock.sleep)
+        params = {"api_url": connection.api_url, "token": "t", "ca_path": pki.ca, "wait": True, "wait_timeout": 30}
+        validated = ArgumentSpecValidator(health_info_spec()).validate(params)
+        result = _run.complete(health_info, validated.validated_parameters, task)
+        server.shutdown(socket.SHUT_RDWR)
+    assert "not healthy after 30 s" in result["msg"]
+    assert clock.now >= 1028

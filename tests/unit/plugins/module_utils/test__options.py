@@ -14,8 +14,8 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.wabiz.onprem.plugins.doc_fragments import api
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health, _options, _settings
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection, check_address
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.modules import (
     wa_application_settings,
     wa_application_settings_info,
@@ -152,6 +152,9 @@ def test_options_and_environment(
         ({}, {"token": "t", "timeout": "inf"}, "timeout: must be more than 0"),
         ({}, {"token": "t", "timeout": 1e30}, "timeout: must be more than 0"),
         ({}, {"token": "t", "retries": -1}, "retries: must not be negative"),
+        ({}, {"token": "t", "retries": 2**31}, "retries: must be at most 2147483647"),
+        ({}, {"token": "t", "username": "canary:me"}, "username: must not hold a colon"),
+        ({}, {"password": "canary\ud800"}, "password: holds characters that cannot be sent"),
         ({}, {"token": "canary two"}, "token: must be"),
         ({}, {"headers": {}}, "password or token: one of them is needed"),
         ({}, {"token": "t", "headers": {"Authorization": "canary"}}, "headers: Authorization does not go with"),
@@ -195,7 +198,7 @@ def test_a_connection_does_not_show_its_secrets() -> None:
     [
         ("https://wa1.example.com:9090", "https://wa1.example.com:9090"),
         (" https://wa1.example.com:9090/ ", "https://wa1.example.com:9090"),
-        ("HTTPS://wa1.example.com/gateway/wa1/", "HTTPS://wa1.example.com/gateway/wa1"),
+        ("HTTPS://WA1.example.com/gateway/wa1/", "https://wa1.example.com/gateway/wa1"),
         ("https://[2001:db8::1]:9090", "https://[2001:db8::1]:9090"),
         ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
         ("http://127.9.9.9", "http://127.9.9.9"),
@@ -230,6 +233,13 @@ def test_addresses(address: str, base: str) -> None:
         ("http://192.0.2.1", "would send the password in clear"),
         ("http://localhost.example.com", "would send the password in clear"),
         ("http://127.0.0.1.example.com", "would send the password in clear"),
+        ("http://evil-localhost", "would send the password in clear"),
+        ("http://2130706433", "would send the password in clear"),
+        (r"http://evil.example\.localhost", "must be an address such as"),
+        ("https://wa1.example.com\x7f", "must be an address such as"),
+        ("https://wa1.example.com/v1", "must end before /v1;"),
+        ("https://wa1.example.com/gateway/v1/", "must end before /v1;"),
+        ("https://wa1.example.com/v1/settings/application", "must end before /v1/settings/application"),
     ],
 )
 def test_addresses_that_are_refused(address: str, message: str) -> None:

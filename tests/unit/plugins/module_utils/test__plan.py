@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _plan
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, Kind
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 
 Settings = dict[str, Any]
 

@@ -105,8 +105,11 @@ def meaning(settings: Mapping[str, Any]) -> dict[SettingPath, Any]:
 
 # --- random settings ---------------------------------------------------------------------------------------------
 
-odd_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-secret_text = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=4, max_size=12)
+# Hypothesis knows the mask from the source, and that is never a value that can be meant.
+odd_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=7)
+secret_text = st.text(
+    st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"], exclude_characters="*"), min_size=4, max_size=12
+)
 json_values = st.none() | st.booleans() | st.integers(-9, 9) | odd_text | st.lists(st.integers(0, 3), max_size=2)
 unknown_names = st.sampled_from(["new_key", "newer_key", "new.key", "x_token"])
 

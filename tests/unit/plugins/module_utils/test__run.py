@@ -38,3 +38,24 @@ def test_the_values_behind_no_log() -> None:
     params = {"password": "pw", "token": "", "settings": {"webhooks": {"url": URL, "message": None}}}
     assert _run.no_log_values(spec, params) == {"pw", URL}
     assert _run.no_log_values(spec, {"settings": "no mapping", "token": "t"}) == {"t"}
+
+
+def test_credentials_are_hidden_wherever_a_server_puts_them() -> None:
+    params = {"password": "canary-password", "headers": {"X-Key": "canary-key"}, "username": "me"}
+    echo = {"new": ["canary-key", {"x": "is canary-password here"}], "msg": "Basic bWU6Y2FuYXJ5LXBhc3N3b3Jk"}
+    result = _run.complete(lambda _params, _run: dict(echo), params, _run.Run())
+    assert result["new"] == ["********", {"x": "is ******** here"}]
+    assert result["msg"] == "Basic ********"
+    assert result["invocation"]["module_args"]["headers"] == {"X-Key": _run.NO_LOG}
+
+
+def test_short_credentials_hide_no_value_of_a_result() -> None:
+    result = _run.complete(lambda _params, _run: {"level": "info", "n": 5}, {"headers": {"X-Mode": "info"}}, _run.Run())
+    assert (result["level"], result["n"]) == ("info", 5)
+
+
+def test_progress_is_one_line_each() -> None:
+    lines: list[str] = []
+    _run.Run(progress=lines.append).progress("[wa1] \x1b[2J\r\nok: [host]\x07")
+    assert lines == ["[wa1] [2J ok: [host]"]
+    _run.Run().progress("nobody watches")

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _secrets
+from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS
 
 
 @pytest.mark.parametrize(
@@ -106,3 +108,123 @@ def test_find_secrets(value: Any, found: set[str]) -> None:
 )
 def test_scrub(text: str, secrets: list[str], line: str) -> None:
     assert _secrets.scrub(text, secrets) == line
+
+
+SECRET_NAMES = [
+    "authorization",
+    "auth",
+    "api-key",
+    "apiKey",
+    "APIKEY",
+    "X-Api-Key",
+    "access_key",
+    "accessKey",
+    "client_key",
+    "shared_key",
+    "shared-access-key",
+    "private_key",
+    "pwd",
+    "db_pwd",
+    "passcode",
+    "pin",
+    "user_pin",
+    "otp",
+    "cookie",
+    "Set-Cookie",
+    "signature",
+    "hmac",
+    "jwt",
+    "id_jwt",
+    "sas",
+    "sasToken",
+    "password",
+    "db_password",
+    "passphrase",
+    "pass",
+    "db_pass",
+    "token",
+    "secret",
+    "bearer",
+    "credential",
+    "credentials",
+    "client_secret",
+    "signing_key",
+    "encryption_key",
+    "account_key",
+    "webhook_key",
+    "oauth",
+    "oauth2",
+    "totp",
+    "sessionid",
+    "session_id",
+    "D360-API-KEY",
+    "authenticationCode",
+    "proxy-authorization",
+]
+
+
+@pytest.mark.parametrize("name", SECRET_NAMES)
+def test_names_that_tell_of_a_secret(name: str) -> None:
+    assert _secrets.is_secret_name(name)
+    assert _secrets.mask({name: "canary", "deep": [{name: {"x": "canary"}}]}) == {
+        name: "********",
+        "deep": [{name: {"x": "********"}}],
+    }
+    assert _secrets.find_secrets({name: "canary"}) == {"canary"}
+    assert _secrets.find_secrets({name: 123456}) == {"123456"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *KEYS,
+        *(part for name in KEYS for part in name.split(".")),
+        "new_key",
+        "keyboard",
+        "author",
+        "shipping",
+        "spinner",
+    ]
+    + ["pass_through_all", "compass_mode", "tanker", "opinion", "assignment", "on_call_pager", "tcp_listen_address"],
+)
+def test_names_that_tell_of_none(name: str) -> None:
+    assert not _secrets.is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "line"),
+    [
+        ("the latest test", "test", "the latest ********"),
+        ("in 1234 s, not 12345", "1234", "in ******** s, not 12345"),
+        ("abc and ab", "ab", "abc and ab"),
+        ("a longer one: xcorrect-horsex", "correct-horse", "a longer one: x********x"),
+    ],
+)
+def test_a_short_secret_blots_out_nothing_else(text: str, secret: str, line: str) -> None:
+    assert _secrets.scrub(text, [secret]) == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 400_000, "a" * 200_000 + "://h/?canary", "://" * 100_000, "https://h/?" + "a=canary&" * 40_000]
+    + ['"' * 400_000, "https://h/'" * 40_000, "\\" * 400_000, "%25" * 100_000, "&amp;" * 100_000],
+    ids=["letters", "letters before a separator", "separators", "pairs", "quotes", "quoted", "back", "percent", "html"],
+)
+def test_masking_takes_linear_time(text: str) -> None:
+    start = time.monotonic()
+    masked = str(_secrets.mask({"new": text, "prose": f"see {text} there", "callback_url": text}))
+    found = _secrets.find_secrets({"new": text, "token": text[:100]})
+    line = _secrets.scrub(text, {*found, "\\%&canary"})
+    assert time.monotonic() - start < 5
+    assert "canary" not in masked + line
+
+
+def test_quotes_do_not_end_a_query() -> None:
+    masked = _secrets.mask("send to https://h.example.com/?auth='canary' or https://h/?a=\"canary\"&b, or not")
+    assert masked == "send to https://h.example.com/?********' or https://h/?******** or not"
+
+
+def test_what_holds_a_mask() -> None:
+    masked = _secrets.mask({"a": [{"url": "https://h/?canary"}], "n": 5})
+    assert _secrets.holds_mask(masked)
+    assert not _secrets.holds_mask({"a": ["*******", 5, None], "********": 1})

@@ -101,6 +101,7 @@ def test_check_mode_predicts_what_the_real_run_does(
                 shown["webhooks"].pop("new_member", None)
             names = result["changed_settings"]
             result["changed_settings"] = [name for name in names if "new_" not in name]
+        assert "notify_user_change_number" in predicted.pop("warnings")[0]
     assert predicted == real
     assert apply(emulated, **params)["changed"] is False
 
