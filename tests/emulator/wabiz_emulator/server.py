@@ -11,6 +11,7 @@ import ssl
 import struct
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
 from http.client import responses
 from typing import Any
 
@@ -81,7 +82,7 @@ async def _serve(locate: Locate, incoming: HTTPServerRequest) -> None:
 
 async def _answer(locate: Locate, incoming: HTTPServerRequest) -> None:
     found, path = locate(incoming.path)
-    request = Request(incoming.method or "", path, incoming.headers.get("Authorization", ""), incoming.body)
+    request = Request(incoming.method or "", path, incoming.headers, incoming.body)
     if path.startswith(control_api.PREFIX) and found:
         _send(incoming, control_api.answer(request, found))
         return
@@ -91,7 +92,7 @@ async def _answer(locate: Locate, incoming: HTTPServerRequest) -> None:
     client = found[0]
     if client.simulation:
         client.simulation.tick()
-    caller = client.webapp.caller(request.authorization)
+    caller = client.webapp.caller(request)
     fault = _fault(client, request)
     if fault is None:
         response = client.webapp.answer(request, caller)
@@ -166,7 +167,7 @@ def _logged_body(request: Request) -> Any:
 
 
 def _head(response: Response, length: int) -> tuple[ResponseStartLine, HTTPHeaders]:
-    headers = HTTPHeaders({"Content-Length": str(length)})
+    headers = HTTPHeaders({"Content-Length": str(length), "Date": formatdate(usegmt=True)})
     if response.body:
         headers["Content-Type"] = response.content_type
     for name, value in response.headers.items():
@@ -177,7 +178,7 @@ def _head(response: Response, length: int) -> tuple[ResponseStartLine, HTTPHeade
 def _send(incoming: HTTPServerRequest, response: Response) -> None:
     assert incoming.connection is not None
     start, headers = _head(response, len(response.body))
-    incoming.connection.write_headers(start, headers, response.body)
+    incoming.connection.write_headers(start, headers, b"" if incoming.method == "HEAD" else response.body)
     incoming.connection.finish()
 
 

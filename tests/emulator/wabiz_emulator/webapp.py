@@ -10,8 +10,9 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
-from wabiz_emulator import accounts, health, settings
+from wabiz_emulator import accounts, builds, health, settings
 from wabiz_emulator.errors import ApiError, Unauthorized, entry
 from wabiz_emulator.store import State, Store
 
@@ -20,16 +21,22 @@ TEXT_TYPE = "text/plain"
 SETTINGS = "/v1/settings/application"
 PROVIDERS = f"{SETTINGS}/media/providers"
 WEBHOOK_CA = "/v1/certificates/webhooks/ca"
+KINDS = ("none", "bearer", "basic", "apikey")
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One request; `path` without the client's prefix and without the query."""
+    """One request; `path` without the client's prefix and without the query. Names of headers in any case."""
 
     method: str
     path: str
-    authorization: str
+    headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def authorization(self) -> str:
+        return self.headers.get("Authorization", "")
 
 
 @dataclasses.dataclass
@@ -44,11 +51,12 @@ class Response:
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
-    """Who asks: kind of authorization, user name as far as known, its token."""
+    """Who asks: kind of authorization, user name as far as known, its token; `trusted` by a gateway in front."""
 
     kind: str = "none"
     user: str | None = None
     token: accounts.Token | None = None
+    trusted: bool = False
 
 
 class Webapp:
@@ -76,29 +84,34 @@ class Webapp:
             ("GET", WEBHOOK_CA): self._get_webhook_ca,
             ("POST", WEBHOOK_CA): self._post_webhook_ca,
             ("DELETE", WEBHOOK_CA): self._delete_webhook_ca,
-            ("GET", "/v1/certificates/external/ca"): lambda request, caller: Response(404),
+            ("GET", "/v1/certificates/external/ca"): self._get_external_ca,
         }
 
     def answer(self, request: Request, caller: Caller) -> Response:
         """The answer to one request."""
         try:
-            route = self._routes.get((request.method, request.path))
-            if route is None and request.method == "DELETE" and request.path.startswith(f"{PROVIDERS}/"):
+            self._require_demanded_headers(request)
+            # The server leaves the body of the answer out.
+            method = "GET" if request.method == "HEAD" else request.method
+            route = self._routes.get((method, request.path))
+            if route is None and method == "DELETE" and request.path.startswith(f"{PROVIDERS}/"):
                 route = self._delete_provider
             if route is None:
-                raise ApiError(1006, f"No such resource: {request.method} {request.path}")
+                raise ApiError(1006, f"No such resource: {method} {request.path}")
             return route(request, caller)
         except ApiError as error:
             return self.failure(error.status, error.errors)
         except Unauthorized as error:
             return self.unauthorized(str(error))
 
-    def caller(self, authorization: str) -> Caller:
-        """Who sends this Authorization header; for a bearer the user only if the token is valid."""
-        kind, _, credentials = authorization.partition(" ")
+    def caller(self, request: Request) -> Caller:
+        """Who sends this request; for a bearer the user only if the token is valid."""
+        kind, _, credentials = request.authorization.partition(" ")
         kind = kind.lower() or "none"
+        state = self.store.read()
+        if state.switches.demanded_headers and state.switches.demanded_headers_suffice:
+            return Caller(kind if kind in KINDS else "other", trusted=True)
         if kind == "bearer":
-            state = self.store.read()
             token = accounts.verify(credentials.strip(), state.token_key)
             if token and token.mark not in state.revoked and token.user in state.users:
                 return Caller(kind, token.user, token)
@@ -106,15 +119,18 @@ class Webapp:
             return Caller(kind, _basic(credentials)[0])
         elif kind == "apikey":
             return Caller(kind, None if credentials.strip() != self._api_key else "")
-        return Caller(kind if kind in ("none", "bearer", "basic", "apikey") else "other")
+        return Caller(kind if kind in KINDS else "other")
 
     def failure(self, status: int, errors: list[dict[str, Any]]) -> Response:
         return self._json({"errors": errors}, status)
 
     def unauthorized(self, details: str) -> Response:
-        if self.store.read().switches.unauthorized_body == "empty":
-            return Response(401)
-        return self.failure(401, [entry(1005, details)])
+        switches = self.store.read().switches
+        empty = switches.unauthorized_body == "empty"
+        response = Response(401) if empty else self.failure(401, [entry(1005, details)])
+        if switches.www_authenticate:
+            response.headers = {"WWW-Authenticate": switches.www_authenticate}
+        return response
 
     def revoke(self, token: accounts.Token) -> None:
         """This token is worth nothing from now on; others of the same user stay (reference, section 1)."""
@@ -129,7 +145,7 @@ class Webapp:
         account = state.users.get(name)
         if caller.kind != "basic" or account is None or not account.knows(password):
             raise Unauthorized("Wrong user name or password")
-        body = _json_object(request.body) if request.body.strip() else {}
+        body = _login_body(request, state.switches.form_login)
         new_password = body.get("new_password")
         if new_password is None:
             if account.owes_change:
@@ -186,7 +202,7 @@ class Webapp:
     def _delete_provider(self, request: Request, caller: Caller) -> Response:
         self._as_admin(caller)
         self._require_settings_service()
-        name = request.path[len(PROVIDERS) + 1 :]
+        name = unquote(request.path[len(PROVIDERS) + 1 :])
         with self.store.change() as state:
             left = [known for known in state.providers if known["name"] != name]
             if len(left) == len(state.providers):
@@ -208,6 +224,8 @@ class Webapp:
 
     def _post_shards(self, request: Request, caller: Caller) -> Response:
         self._as_admin(caller)
+        if not any(record.clustered for record in self._live_nodes()):
+            raise ApiError(1000, "Shards are for a multiconnect cluster", 400)
         body = _json_object(request.body)
         if "shards" not in body:
             raise ApiError(1008, "Parameter 'shards' is missing")
@@ -223,6 +241,9 @@ class Webapp:
         support = {
             record.name: {
                 "description": f"v{state.switches.client_version}",
+                "expire_timestamp": builds.expire_timestamp(state.switches, time.time()),
+                # What Meta's diagnostics take for the number (reference, section 12); the form is a guess.
+                "debug_info": "" if state.switches.unregistered else state.switches.wa_id,
                 "multi_connect": record.clustered,
                 "role": record.role,
                 "shards": state.switches.shards,
@@ -240,6 +261,8 @@ class Webapp:
         processing = {"status": "processing"}
         if any(record.clustered for record in records):
             coreapps = {record.name: processing for record in records if record.kind == "coreapp"}
+            if not coreapps:
+                raise self._timed_out(self._wacore_hostname)
             return self._json({"services": {"message": {"gc": coreapps}}})
         self._single_coreapp(records)
         return self._json({"services": {"message": {"gc": processing}}})
@@ -251,7 +274,17 @@ class Webapp:
 
     def _get_webhook_ca(self, request: Request, caller: Caller) -> Response:
         authority = self._as_admin(caller).webhook_ca
-        return Response(404) if authority is None else Response(200, authority.encode(), TEXT_TYPE)
+        if authority is None:
+            return self._no_certificate("No CA certificate was uploaded for webhooks")
+        return Response(200, authority.encode(), TEXT_TYPE)
+
+    def _get_external_ca(self, request: Request, caller: Caller) -> Response:
+        return self._no_certificate("No CA certificate was uploaded for the Webapp")
+
+    def _no_certificate(self, details: str) -> Response:
+        if self.store.read().switches.absent_certificate == "empty":
+            return Response(404)
+        raise ApiError(1006, details)
 
     def _post_webhook_ca(self, request: Request, caller: Caller) -> Response:
         self._as_admin(caller)
@@ -268,6 +301,13 @@ class Webapp:
             state.webhook_ca = None
         return self._write_answer()
 
+    def _require_demanded_headers(self, request: Request) -> None:
+        switches = self.store.read().switches
+        if any(request.headers.get(name) != value for name, value in switches.demanded_headers.items()):
+            if switches.demanded_headers_status == 401:
+                raise Unauthorized("The gateway's key is missing or wrong")
+            raise ApiError(1005, "The gateway's key is missing or wrong")
+
     def _with_accounts(self) -> State:
         state = self.store.read()
         if not state.switches.login:
@@ -275,12 +315,15 @@ class Webapp:
         return state
 
     def _as_user(self, caller: Caller, api_key: bool = False) -> State:
-        if caller.token is None and not (api_key and caller.kind == "apikey" and caller.user is not None):
+        by_key = api_key and caller.kind == "apikey" and caller.user is not None
+        if caller.token is None and not by_key and not caller.trusted:
             raise Unauthorized("Invalid credentials")
         return self.store.read()
 
     def _as_admin(self, caller: Caller) -> State:
         state = self._as_user(caller)
+        if caller.trusted:
+            return state
         if caller.user is None or state.users[caller.user].role != accounts.ADMIN:
             raise ApiError(1005, "Admin role is required")
         return state
@@ -359,6 +402,18 @@ def _json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ApiError(1025, "The body has to be a JSON object")
     return values
+
+
+def _login_body(request: Request, form_login: bool) -> dict[str, Any]:
+    """The body's members; curl calls JSON a form as well, unless told otherwise, so JSON comes first."""
+    if not request.body.strip():
+        return {}
+    try:
+        return _json_object(request.body)
+    except ApiError:
+        if form_login and request.headers.get("Content-Type", "").lower().startswith(FORM_TYPE):
+            return dict(parse_qsl(request.body.decode("utf-8", errors="replace")))
+        raise
 
 
 def _provider(body: Any) -> dict[str, Any]:

@@ -89,6 +89,8 @@ def test_a_single_client_needs_its_coreapp(cluster: Cluster) -> None:
     assert cluster.api.control.nodes()[name]["starts"] == 2
     end(again, signal.SIGKILL)
     assert [error_codes(answer) for answer in refusals()] == [[1014]] * 3
+    for kind in ("message", "media"):
+        assert error_codes(cluster.api.call("PUT", f"/v1/services/{kind}/gc")) == [1014]
     assert cluster.events("stop") == ["wacore"]
     assert cluster.events("start") == ["wacore", "wacore"]
     assert cluster.events("duplicate") == []
@@ -145,12 +147,19 @@ def test_high_availability(cluster: Cluster) -> None:
     assert cluster.statuses()["wacore2"] == ("coreapp", "disconnected")
     gc = cluster.api.call("PUT", "/v1/services/message/gc").json()["services"]["message"]["gc"]
     assert gc == {nodes["wacore1"][1]: {"status": "processing"}}
+    # The media are the leader's work: one answer.
+    media = cluster.api.call("PUT", "/v1/services/media/gc").json()["services"]["media"]["gc"]
+    assert media == {"status": "processing"}
 
 
 def test_multiconnect_connects_the_primary_master_too(cluster: Cluster) -> None:
-    cluster.api.control.switch(shards=2)
     for name in ("master1", "master2", "wacore1", "wacore2", "wacore3"):
         cluster.start_in_cluster(name)
+    shards = "/v1/account/shards"
+    assert error_codes(cluster.api.call("POST", shards, json={"shards": 3})) == [1009]
+    assert error_codes(cluster.api.call("POST", shards, json={})) == [1008]
+    assert cluster.api.call("POST", shards, json={"shards": 2}).status_code == 201
+    assert cluster.api.call("GET", shards).json()["account"] == {"shards": 2}
     eventually(lambda: cluster.connected() == ["master1", "wacore1", "wacore2"], "not two shards and a master")
     assert cluster.api.call("GET", "/v1/support").json()["support"].keys() == cluster.api.health().keys()
 
@@ -170,6 +179,7 @@ def test_settings_go_through_the_primary_master(cluster: Cluster) -> None:
     assert cluster.statuses()["master2"][0] == "primary_master"
     end(second)
     assert error_codes(cluster.api.call("GET", SETTINGS)) == [1014]
+    assert error_codes(cluster.api.call("PUT", "/v1/services/media/gc")) == [1014]
     assert cluster.api.call("GET", "/v1/health").status_code == 200
 
 
