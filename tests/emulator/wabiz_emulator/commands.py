@@ -136,7 +136,7 @@ def _node(options: argparse.Namespace) -> int:
     record.arguments += ["--clustered"] if options.clustered else []
     record.arguments += ["--node-log", str(pathlib.Path(options.node_log).resolve())] if options.node_log else []
     record.arguments += ["--lifeline", str(options.lifeline.resolve())] if options.lifeline else []
-    node.run(options.client, shared, log, record, options.lifeline)
+    node.run(options.client, shared, log, logs.callback_log(options.store), record, options.lifeline)
     return 0
 
 

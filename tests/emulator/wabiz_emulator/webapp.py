@@ -21,6 +21,7 @@ TEXT_TYPE = "text/plain"
 SETTINGS = "/v1/settings/application"
 PROVIDERS = f"{SETTINGS}/media/providers"
 WEBHOOK_CA = "/v1/certificates/webhooks/ca"
+USERS = "/v1/users"
 KINDS = ("none", "bearer", "basic", "apikey")
 FORM_TYPE = "application/x-www-form-urlencoded"
 
@@ -85,6 +86,15 @@ class Webapp:
             ("POST", WEBHOOK_CA): self._post_webhook_ca,
             ("DELETE", WEBHOOK_CA): self._delete_webhook_ca,
             ("GET", "/v1/certificates/external/ca"): self._get_external_ca,
+            ("GET", USERS): self._get_users,
+            ("POST", USERS): self._post_user,
+        }
+        # The last part of these paths is a name.
+        self._named_routes: dict[tuple[str, str], Callable[[Request, Caller, str], Response]] = {
+            ("DELETE", PROVIDERS): self._delete_provider,
+            ("GET", USERS): self._get_user,
+            ("PUT", USERS): self._put_user,
+            ("DELETE", USERS): self._delete_user,
         }
 
     def answer(self, request: Request, caller: Caller) -> Response:
@@ -94,8 +104,10 @@ class Webapp:
             # The server leaves the body of the answer out.
             method = "GET" if request.method == "HEAD" else request.method
             route = self._routes.get((method, request.path))
-            if route is None and method == "DELETE" and request.path.startswith(f"{PROVIDERS}/"):
-                route = self._delete_provider
+            collection, _, name = request.path.rpartition("/")
+            named = self._named_routes.get((method, collection))
+            if route is None and named is not None and name:
+                return named(request, caller, unquote(name))
             if route is None:
                 raise ApiError(1006, f"No such resource: {method} {request.path}")
             return route(request, caller)
@@ -122,15 +134,19 @@ class Webapp:
         return Caller(kind if kind in KINDS else "other")
 
     def failure(self, status: int, errors: list[dict[str, Any]]) -> Response:
-        return self._json({"errors": errors}, status)
+        response = self._json({"errors": errors}, status)
+        response.headers = self._challenge(status)
+        return response
 
     def unauthorized(self, details: str) -> Response:
         switches = self.store.read().switches
-        empty = switches.unauthorized_body == "empty"
-        response = Response(401) if empty else self.failure(401, [entry(1005, details)])
-        if switches.www_authenticate:
-            response.headers = {"WWW-Authenticate": switches.www_authenticate}
-        return response
+        if switches.unauthorized_body == "empty":
+            return Response(401, headers=self._challenge(401))
+        return self.failure(401, [entry(1005, details)])
+
+    def _challenge(self, status: int) -> dict[str, str]:
+        scheme = self.store.read().switches.www_authenticate
+        return {"WWW-Authenticate": scheme} if status == 401 and scheme else {}
 
     def revoke(self, token: accounts.Token) -> None:
         """This token is worth nothing from now on; others of the same user stay (reference, section 1)."""
@@ -150,11 +166,10 @@ class Webapp:
         if new_password is None:
             if account.owes_change:
                 raise ApiError(1024, "The password has to be changed: send new_password")
-        elif not isinstance(new_password, str) or not accounts.password_is_strong(new_password):
-            raise ApiError(1009, "Parameter 'new_password' does not follow the password rules")
         else:
+            changed = accounts.user(_strong(body, "new_password"), account.role)
             with self.store.change() as changing:
-                changing.users[name] = accounts.user(new_password, account.role)
+                changing.users[name] = changed
         text, token = accounts.issue(name, state.token_key, state.switches.token_seconds)
         return self._json({"users": [{"token": text, "expires_after": accounts.expires_after(token)}]})
 
@@ -164,6 +179,55 @@ class Webapp:
             raise Unauthorized("Invalid token")
         self.revoke(caller.token)
         return self._json({})
+
+    def _get_users(self, request: Request, caller: Caller) -> Response:
+        state = self._as_admin(caller)
+        return self._json({"users": [_shown(name, account) for name, account in sorted(state.users.items())]})
+
+    def _post_user(self, request: Request, caller: Caller) -> Response:
+        self._as_built_in_admin(caller)
+        body = _json_object(request.body)
+        _require(body, "username")
+        _require(body, "password")
+        name = body["username"]
+        if not isinstance(name, str) or not 4 <= len(name) <= 32:
+            raise ApiError(1009, "Parameter 'username' has to have 4 to 32 characters")
+        with self.store.change() as state:
+            if name in state.users:
+                raise ApiError(1004, f"User {name} exists already")
+            state.users[name] = accounts.user(_strong(body, "password"), _role(body) or accounts.USER)
+        return self._json({"users": [{"username": name}]}, 201)
+
+    def _get_user(self, request: Request, caller: Caller, name: str) -> Response:
+        state = self._as_user(caller) if caller.user == name else self._as_admin(caller)
+        return self._json({"users": [_shown(name, _existing(state, name))]})
+
+    def _put_user(self, request: Request, caller: Caller, name: str) -> Response:
+        state = self._as_user(caller) if caller.user == name else self._as_admin(caller)
+        _existing(state, name)
+        body = _json_object(request.body)
+        role = _role(body)
+        if role:
+            self._as_built_in_admin(caller)
+            if name == accounts.FIRST_NAME and role != accounts.ADMIN:
+                raise ApiError(1009, f"{name} keeps its role")
+        else:
+            _require(body, "password")
+        with self.store.change() as state:
+            account = _existing(state, name)
+            if "password" in body:
+                account = accounts.user(_strong(body, "password"), account.role)
+            state.users[name] = dataclasses.replace(account, role=role or account.role)
+        return self._json({"users": [{"username": name}]})
+
+    def _delete_user(self, request: Request, caller: Caller, name: str) -> Response:
+        self._as_built_in_admin(caller)
+        if name == accounts.FIRST_NAME:
+            raise ApiError(1009, f"{name} cannot be deleted")
+        with self.store.change() as state:
+            _existing(state, name)
+            del state.users[name]
+        return self._json({"users": [{"username": name}]})
 
     def _get_settings(self, request: Request, caller: Caller) -> Response:
         state = self._as_admin(caller)
@@ -199,10 +263,9 @@ class Webapp:
             state.providers = [known for known in state.providers if known["name"] != provider["name"]] + [provider]
         return self._write_answer()
 
-    def _delete_provider(self, request: Request, caller: Caller) -> Response:
+    def _delete_provider(self, request: Request, caller: Caller, name: str) -> Response:
         self._as_admin(caller)
         self._require_settings_service()
-        name = unquote(request.path[len(PROVIDERS) + 1 :])
         with self.store.change() as state:
             left = [known for known in state.providers if known["name"] != name]
             if len(left) == len(state.providers):
@@ -227,8 +290,7 @@ class Webapp:
         if not any(record.clustered for record in self._live_nodes()):
             raise ApiError(1000, "Shards are for a multiconnect cluster", 400)
         body = _json_object(request.body)
-        if "shards" not in body:
-            raise ApiError(1008, "Parameter 'shards' is missing")
+        _require(body, "shards")
         if type(body["shards"]) is not int or body["shards"] not in (1, 2, 4, 8, 16, 32):
             raise ApiError(1009, "Parameter 'shards' has to be one of 1, 2, 4, 8, 16, 32")
         with self.store.change() as state:
@@ -263,14 +325,23 @@ class Webapp:
             coreapps = {record.name: processing for record in records if record.kind == "coreapp"}
             if not coreapps:
                 raise self._timed_out(self._wacore_hostname)
+            for name in coreapps:
+                self._collected("message", "messages_deleted", node=name)
             return self._json({"services": {"message": {"gc": coreapps}}})
         self._single_coreapp(records)
+        self._collected("message", "messages_deleted")
         return self._json({"services": {"message": {"gc": processing}}})
 
     def _collect_media(self, request: Request, caller: Caller) -> Response:
         self._as_user(caller)
         self._require_settings_service()
+        self._collected("media", "items_deleted")
         return self._json({"services": {"media": {"gc": {"status": "processing"}}}})
+
+    def _collected(self, service: str, counter: str, **members: str) -> None:
+        """Completion is a callback (reference, section 6); there was nothing to delete. Its form is a guess."""
+        done = {"status": "complete", counter: 0, **members}
+        self.store.emit({"notice": {"services": {service: {"gc": done}}}})
 
     def _get_webhook_ca(self, request: Request, caller: Caller) -> Response:
         authority = self._as_admin(caller).webhook_ca
@@ -326,6 +397,13 @@ class Webapp:
             return state
         if caller.user is None or state.users[caller.user].role != accounts.ADMIN:
             raise ApiError(1005, "Admin role is required")
+        return state
+
+    def _as_built_in_admin(self, caller: Caller) -> State:
+        """Only this account creates and deletes users (reference, section 1)."""
+        state = self._as_admin(caller)
+        if not caller.trusted and caller.user != accounts.FIRST_NAME:
+            raise ApiError(1005, f"Only {accounts.FIRST_NAME} may do that")
         return state
 
     def _live_nodes(self) -> list[health.NodeRecord]:
@@ -416,14 +494,43 @@ def _login_body(request: Request, form_login: bool) -> dict[str, Any]:
         raise
 
 
+def _require(body: Mapping[str, Any], name: str) -> None:
+    if name not in body:
+        raise ApiError(1008, f"Parameter '{name}' is missing")
+
+
+def _strong(body: Mapping[str, Any], name: str) -> str:
+    password = body[name]
+    if not isinstance(password, str) or not accounts.password_is_strong(password):
+        raise ApiError(1009, f"Parameter '{name}' does not follow the password rules")
+    return password
+
+
+def _role(body: Mapping[str, Any]) -> str | None:
+    """The wanted role, under the name by which it is shown; that it can be given is a guess."""
+    role = body.get("ROLES")
+    if role not in (None, accounts.ADMIN, accounts.USER):
+        raise ApiError(1009, f"Parameter 'ROLES' has to be {accounts.ADMIN} or {accounts.USER}")
+    return role
+
+
+def _existing(state: State, name: str) -> accounts.User:
+    if name not in state.users:
+        raise ApiError(1006, f"No user {name}")
+    return state.users[name]
+
+
+def _shown(name: str, account: accounts.User) -> dict[str, str]:
+    return {"username": name, "ROLES": account.role}
+
+
 def _provider(body: Any) -> dict[str, Any]:
     """The one provider in a list that the edge takes (reference, section 7)."""
     if not isinstance(body, list) or len(body) != 1 or not isinstance(body[0], dict):
         raise ApiError(1009, "The body has to be a list of one provider")
     provider: dict[str, Any] = body[0]
     for name in ("name", "type", "config"):
-        if name not in provider:
-            raise ApiError(1008, f"Parameter '{name}' is missing")
+        _require(provider, name)
     for name in provider:
         if name not in ("name", "type", "config"):
             raise ApiError(1010, f"Parameter '{name}' is not required")

@@ -261,3 +261,8 @@ def test_control_api_says_what_is_wrong(api: Api) -> None:
     ):
         with pytest.raises(ValueError, match=r"POST|PATCH"):
             call()
+
+
+def test_an_owed_change_is_a_challenge_too(api: Api) -> None:
+    api.control.add_user("fresh", "secret", owes_change=True)
+    assert api.login("fresh", "secret").headers["WWW-Authenticate"] == 'Basic realm="Secured"'
