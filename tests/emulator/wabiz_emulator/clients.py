@@ -25,6 +25,7 @@ class Client:
     node_log: logs.JsonLines
     simulation: Simulation | None = None
     callback_log: logs.JsonLines = dataclasses.field(default_factory=logs.JsonLines)
+    web_log: logs.JsonLines | None = None
 
     def node_records(self) -> dict[str, health.NodeRecord]:
         """Node name → record, as of now."""

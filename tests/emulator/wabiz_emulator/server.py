@@ -141,7 +141,7 @@ def _spoilt(client: Client, caller: Caller, fault: faults.Fault, response: Respo
 
 
 def _log(client: Client, request: Request, caller: Caller, status: int | None, fault: str | None) -> None:
-    client.request_log.append({
+    logged = {
         "client": client.name,
         "method": request.method,
         "path": request.path,
@@ -150,7 +150,10 @@ def _log(client: Client, request: Request, caller: Caller, status: int | None, f
         "user": caller.user or None,
         "body": _logged_body(request),
         **({"fault": fault} if fault else {}),
-    })  # fmt: skip
+    }
+    for log in (client.request_log, client.web_log):
+        if log is not None:
+            log.append(logged)
 
 
 def _logged_body(request: Request) -> Any:

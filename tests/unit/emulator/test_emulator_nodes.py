@@ -10,11 +10,12 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
+from emulated import PACKAGE_PARENT, PASSWORD, Api, Pki, error_codes, eventually, run_command, running
 
 from wabiz_emulator import store
 
@@ -251,9 +252,31 @@ def test_database_stand_in_and_the_wait_for_it(tmp_path: pathlib.Path) -> None:
         there = {"WA_DB_HOSTNAME": "127.0.0.1", "WA_DB_PORT": port}
         assert run_command("wait-for-database", environment=there).returncode == 0
     gone = run_command("wait-for-database", "--timeout", "0.3", environment=there)
-    assert (gone.returncode, "no database" in gone.stderr) == (1, True)
+    assert gone.returncode == 1
+    told, gave_up = gone.stderr.splitlines()
+    assert told == f"waiting for the database: 127.0.0.1 resolves, but port {port} does not answer (Connection refused)"
+    assert gave_up.startswith("no database after 0.3 seconds: 127.0.0.1 resolves")
     skipped = run_command("wait-for-database", environment={**there, "WA_EMULATOR_SKIP_DB_WAIT": "1"})
     assert skipped.returncode == 0
+
+
+def test_a_database_name_that_does_not_resolve_is_told_at_once() -> None:
+    nameless = {"WA_DB_HOSTNAME": "no-such-name.invalid"}
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "wabiz_emulator", "wait-for-database", "--timeout", "60"],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **nameless},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    with waiting.stderr:
+        told = waiting.stderr.readline()
+        assert told.startswith("waiting for the database: the name no-such-name.invalid does not resolve; ")
+        assert "network_mode: bridge" in told
+        # It goes on: the database may come yet.
+        assert waiting.poll() is None
+        waiting.kill()
+        waiting.wait(10)
 
 
 def alive(pid: int) -> bool:
