@@ -6,80 +6,26 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
 import os
 import pathlib
 import signal
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import trustme
 from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
 
 from wabiz_emulator import callbacks, settings
+from wabiz_emulator.receiver import Receiver
 from wabiz_emulator.switches import Switches
 
 WEBHOOK_CA = "/v1/certificates/webhooks/ca"
 # Silence is noticed only where a test asks for it: a busy machine must not look like a dead node.
 SWITCHES = ["--switch", "connect_seconds=0", "--switch", "heartbeat_timeout=600"]
 VALUES = settings.effective({}, Switches())
-
-
-class Receiver:
-    """A business's webhook over HTTPS, with a CA that nobody knows unless it was uploaded."""
-
-    def __init__(self) -> None:
-        self.status = 200
-        self.delay = 0.0
-        self.posts: list[tuple[float, str, dict[str, str], dict[str, Any]]] = []
-        self.at_once = 0
-        self.most_at_once = 0
-        self._lock = threading.Lock()
-        authority = trustme.CA()
-        self.authority = authority.cert_pem.bytes().decode()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
-        self.url = f"https://127.0.0.1:{self._server.server_port}/hook"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def ids(self) -> list[str]:
-        """Of the messages whose callbacks came, in the order in which they came."""
-        return [body["statuses"][0]["id"] for *_, body in self.posts if "statuses" in body]
-
-    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
-        receiver = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with receiver._lock:
-                    receiver.posts.append((time.monotonic(), self.path, dict(self.headers), body))
-                    receiver.at_once += 1
-                    receiver.most_at_once = max(receiver.most_at_once, receiver.at_once)
-                time.sleep(receiver.delay)
-                with receiver._lock:
-                    receiver.at_once -= 1
-                self.send_response(receiver.status)
-                self.send_header("Location", receiver.url)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *details: object) -> None:
-                pass
-
-        return Handler
 
 
 class Lab:
@@ -141,11 +87,11 @@ def test_a_status_is_posted_and_acknowledged(lab: Lab) -> None:
     assert known == "message-1"
     lab.await_ids(["message-1"])
     eventually(lambda: lab.log("delivered"), "not acknowledged")
-    ((_, path, headers, body),) = lab.receiver.posts
-    assert path == "/hook?auth=canary-secret"
-    assert headers["Authorization"] == "Basic dXNlcjpwYXNzIQ=="
-    assert headers["Content-Type"] == "application/json"
-    (status,) = body["statuses"]
+    (post,) = lab.receiver.posts
+    assert post.path == "/hook?auth=canary-secret"
+    assert post.headers["Authorization"] == "Basic dXNlcjpwYXNzIQ=="
+    assert post.headers["Content-Type"] == "application/json"
+    (status,) = post.body["statuses"]
     assert (status["id"], status["recipient_id"], status["status"]) == ("message-1", "491", "delivered")
     assert abs(int(status["timestamp"]) - time.time()) < 60
     (entry,) = lab.api.control.callbacks()
@@ -177,7 +123,7 @@ def test_the_delay_grows_by_the_same_step_up_to_the_maximum(lab: Lab) -> None:
     assert [(entry["outcome"], entry["failures"], entry["delay"]) for entry in failed] == [
         (500, 1, 0.15), (500, 2, 0.3), (500, 3, 0.4), (500, 4, 0.4),
     ]  # fmt: skip
-    times = [when for when, *_ in lab.receiver.posts]
+    times = [post.time for post in lab.receiver.posts]
     for earlier, later, delay in zip(times, times[1:], (0.15, 0.3, 0.4, 0.4), strict=False):
         assert later - earlier >= delay - 0.01
     # Both delays are read for each try, without a restart; a redirect is a failure.
@@ -329,7 +275,7 @@ def test_garbage_collection_says_when_it_is_done(lab: Lab) -> None:
         eventually(lambda: lab.api.call("GET", "/v1/health").status_code == 200, "no Coreapp")
         assert lab.api.call("PUT", f"/v1/services/{kind}/gc").status_code == 200
         notice = {"services": {kind: {"gc": {"status": "complete", counter: 0}}}}
-        eventually(lambda notice=notice: notice in [body for *_, body in lab.receiver.posts], "no notice")
+        eventually(lambda notice=notice: notice in [post.body for post in lab.receiver.posts], "no notice")
 
 
 def test_what_the_control_call_refuses(lab: Lab, api: Api) -> None:
