@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import requests
 
 from support.commands import AnsibleCommands
 from support.containers import HEALTH_SECONDS, POLL_SECONDS, ContainerDeployment
@@ -18,21 +17,7 @@ from support.deployments import apply
 from wabiz_emulator.control import Control
 from wabiz_emulator.receiver import Receiver
 
-WEBHOOK_CA = "/v1/certificates/webhooks/ca"
 PACE_SECONDS = 0.1
-
-
-def certificate(cluster: ContainerDeployment, method: str, data: str | None = None) -> None:
-    connection = cluster.client.with_token()
-    answer = requests.request(
-        method,
-        connection["api_url"] + WEBHOOK_CA,
-        data=data,
-        headers={"Authorization": f"Bearer {connection['token']}"},
-        verify=connection["ca_path"],
-        timeout=10,
-    )
-    assert answer.status_code == 200
 
 
 @pytest.fixture
@@ -42,9 +27,9 @@ def receiver(multiconnect: ContainerDeployment) -> Iterator[Receiver]:
     gateway = "{{(index .IPAM.Config 0).Gateway}}"
     address = project.engine.call("network", "inspect", f"{project.name}_default", "--format", gateway).strip()
     with Receiver(address) as found:
-        certificate(multiconnect, "POST", found.authority)
+        multiconnect.client.upload_webhook_ca(found.authority)
         yield found
-    certificate(multiconnect, "DELETE")
+    multiconnect.client.upload_webhook_ca(None)
 
 
 def test_a_rolling_restart_loses_no_callback(

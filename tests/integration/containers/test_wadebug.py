@@ -26,7 +26,6 @@ from support.containers import (
 from support.engines import ContainerHost, Engine, container_hosts, run
 from wabiz_emulator.receiver import Receiver
 
-WEBHOOK_CA = "/v1/certificates/webhooks/ca"
 USER, USER_PASSWORD = "wadebug", "Secret-debugger-1"
 # WADebug asks the engine for everything that is there, so it gets an engine with one client.
 ALONE = "wadebug"
@@ -104,30 +103,19 @@ def test_every_check(host: ContainerHost, client: ContainerDeployment, tmp_path:
 
 def test_the_webhook(host: ContainerHost, client: ContainerDeployment, tmp_path: Path) -> None:
     """From inside the Coreapp's container: with curl, and with the uploaded CA in /usr/local/waent."""
-    connection, control = client.client.with_token(), client.client.control
+    control = client.client.control
 
     def check() -> dict[str, Any]:
         return checks(host, tmp_path, "check_webhook")["check_webhook"]
-
-    def certificate(method: str, **options: Any) -> None:
-        answer = requests.request(
-            method,
-            connection["api_url"] + WEBHOOK_CA,
-            headers={"Authorization": f"Bearer {connection['token']}"},
-            verify=connection["ca_path"],
-            timeout=10,
-            **options,
-        )
-        assert answer.status_code == 200
 
     with Receiver(host.gateway) as receiver:
         control.store({"webhooks": {"url": receiver.url}})
         untrusted = check()
         assert (untrusted["result"], untrusted["message"]) == ("problem", "SSL verification error")
-        certificate("POST", data=receiver.authority)
+        client.client.upload_webhook_ca(receiver.authority)
         assert check()["result"] == "OK"
         assert {"wadebug_webhook_test": "test"} in [post.body for post in receiver.posts]
-        certificate("DELETE")
+        client.client.upload_webhook_ca(None)
     control.switch(http_webhooks="accept")
     control.store({"webhooks": {"url": "http://example.com/hook"}})
     assert check()["message"] == "Webhook not secure"
