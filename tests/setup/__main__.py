@@ -93,8 +93,9 @@ def prepare(environments: Iterable[Environment]) -> None:
             say(f"  {environment.name}: {core_version(environment)}")
         else:
             say(f"  {environment.name}: NOT RUN, no Python {' or '.join(environment.pythons)} on this machine")
-    if ready:
-        ensure_dependencies(ready[-1])
+    with_ansible = [environment for environment in ready if environment.core]
+    if with_ansible:
+        ensure_dependencies(with_ansible[-1])
 
 
 def execute(command: Sequence[str], *, bench: bool) -> NoReturn:

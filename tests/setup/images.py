@@ -18,11 +18,12 @@ from locations import CACHE, EMULATOR, LOGS
 from progress import SetupFailed, logged, require, say
 from venvs import ensure_pip
 
-BASE_IMAGE = "wabiz-test-base:latest"
+# The tag changes with the packages: an image of this name that is there is taken as it is.
+BASE_IMAGE = "wabiz-test-base:2"
 PUBLIC_BASE = "python:3-slim"
 PULL_SECONDS = 120.0
 DEBIAN_RELEASE = "bookworm"
-DEBIAN_PACKAGES = "python3,ca-certificates"
+DEBIAN_PACKAGES = "python3,ca-certificates,curl,netcat-openbsd"
 BUILD_SCRIPT = EMULATOR / "containers" / "build-images"
 # What the script makes, under the names by which the Compose files ask for the real images.
 CLIENT_VERSION = "2.57.2"

@@ -22,7 +22,7 @@ from progress import SetupFailed
 from pythons import find_python
 from runner import Session, Step, StepFailed, StepSkipped
 from trees import copy_collection
-from venvs import BENCH, CORES, LINT, Environment
+from venvs import BENCH, CORES, LINT, OTHER_CLIENTS, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
@@ -85,7 +85,9 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
 def environments_of(step: Step) -> tuple[Environment, ...]:
     """Return the environments that a step uses."""
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
-    if step.name in ("containers", "kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
+    if step.name in (f"unit-{CORES[-1].name}", "containers"):
+        return (CORES[-1], OTHER_CLIENTS)
+    if step.name in ("kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
     if step.name.startswith("bench-"):
         return (BENCH,)
@@ -101,6 +103,12 @@ def _ready(environment: Environment) -> dict[str, str]:
     if not environment.python.exists():
         raise StepSkipped(f"no Python {' or '.join(environment.pythons)} on this machine")
     return environment.variables()
+
+
+def _other_clients() -> dict[str, str]:
+    """Tell the tests where WADebug and wabclient are."""
+    _ready(OTHER_CLIENTS)
+    return {"WABIZ_OTHER_CLIENTS": str(OTHER_CLIENTS.python)}
 
 
 @functools.cache
@@ -279,6 +287,7 @@ def _unit(environment: Environment, arguments: tuple[str, ...], session: Session
     env = _ready(environment)
     # The emulator and the properties do not depend on ansible-core: in full on one release, on the others a few cases.
     full = environment == CORES[-1]
+    env |= _other_clients() if full else {}
     tests = ("--hypothesis-profile=ci", "tests/unit") if full else ("--hypothesis-profile=quick", "tests/unit/plugins")
     session.run([environment.python, *PYTEST, *tests, *arguments], env=env)
 
@@ -301,7 +310,7 @@ def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
 
 def _containers(arguments: tuple[str, ...], session: Session) -> None:
     environment = CORES[-1]
-    env = _ready(environment) | _ready_engine()
+    env = _ready(environment) | _ready_engine() | _other_clients()
     session.run([environment.python, *PYTEST, "-m", "containers", "tests/integration", *arguments], env=env)
 
 

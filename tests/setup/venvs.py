@@ -24,7 +24,10 @@ TEST_REQUIREMENTS = (MODULE_REQUIREMENTS, REQUIREMENTS / "tests.txt", EMULATOR /
 
 @dataclass(frozen=True)
 class Environment:
-    """What an environment holds; `pythons` are the versions that may carry it, the preferred one first."""
+    """What an environment holds; `pythons` are the versions that may carry it, the preferred one first.
+
+    `core` is the ansible-core in it, empty for none.
+    """
 
     name: str
     pythons: tuple[str, ...]
@@ -81,6 +84,12 @@ BENCH = Environment(
 )
 
 
+# Clients of the API that others wrote: what they need must not end up beside the code under test.
+OTHER_CLIENTS = Environment(
+    "other-clients", ("3.12", "3.13", "3.14", "3.11", "3.10"), "", (REQUIREMENTS / "other-clients.txt",)
+)
+
+
 def newest_core() -> Environment:
     """Return the environment of the newest ansible-core that this machine's interpreters can carry."""
     for environment in reversed(CORES):
@@ -109,12 +118,14 @@ def ensure_environment(environment: Environment) -> bool:
     stamp = environment.directory / "set-up.json"
     if stamp.exists() and stamp.read_text() == wanted:
         return True
-    say(f"  environment {environment.name}: {environment.core} and {len(requirements)} requirement files")
+    what = environment.core or "no ansible-core"
+    say(f"  environment {environment.name}: {what} and {len(requirements)} requirement files")
     log = LOGS / f"venv-{environment.name}.log"
     pip = ensure_pip()
     shutil.rmtree(environment.directory, ignore_errors=True)
     require([interpreter, "-m", "venv", "--without-pip", environment.directory], log, what="create the environment")
-    arguments: list[str | Path] = [pip, "--python", environment.python, "install", "--quiet", environment.core]
+    arguments: list[str | Path] = [pip, "--python", environment.python, "install", "--quiet"]
+    arguments += [environment.core] if environment.core else []
     for path in requirements:
         arguments += ["-r", path]
     require(arguments, log, what=f"install into {environment.name}")
@@ -123,7 +134,9 @@ def ensure_environment(environment: Environment) -> bool:
 
 
 def core_version(environment: Environment) -> str:
-    """Return the version of ansible-core in a ready environment."""
+    """Return the versions of ansible-core, if it is there, and of Python in a ready environment."""
+    if not environment.core:
+        return f"Python {environment.python_version()}"
     question = "import importlib.metadata as m, platform; print(m.version('ansible-core'), platform.python_version())"
     answer = subprocess.run([environment.python, "-c", question], capture_output=True, text=True, check=True)
     return "ansible-core {}, Python {}".format(*answer.stdout.split())

@@ -24,6 +24,8 @@ class Client:
     request_log: logs.JsonLines
     node_log: logs.JsonLines
     simulation: Simulation | None = None
+    callback_log: logs.JsonLines = dataclasses.field(default_factory=logs.JsonLines)
+    web_log: logs.JsonLines | None = None
 
     def node_records(self) -> dict[str, health.NodeRecord]:
         """Node name → record, as of now."""
@@ -126,4 +128,5 @@ def on_disk(
         Webapp(store, api_key, wacore_hostname),
         request_log or logs.JsonLines(str(store.directory / "requests.jsonl")),
         node_log or logs.JsonLines(str(store.directory / "nodes.jsonl")),
+        callback_log=logs.callback_log(store.directory),
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
 import os
 import pathlib
 import sys
@@ -76,6 +77,7 @@ def _add_webapp(command: argparse.ArgumentParser) -> None:
     add("--switch", action="append", default=[], metavar="NAME=VALUE", help="VALUE is JSON, or a bare string")
     add("--request-log", help="file of JSON lines (default: requests.jsonl in the store)")
     add("--node-log", help="file of JSON lines (default: nodes.jsonl in the store)")
+    add("--web-log", help="a further file for the lines of the request log, which the control API leaves alone")
     add("--username", default=accounts.FIRST_NAME)
     add(
         "--password",
@@ -136,7 +138,7 @@ def _node(options: argparse.Namespace) -> int:
     record.arguments += ["--clustered"] if options.clustered else []
     record.arguments += ["--node-log", str(pathlib.Path(options.node_log).resolve())] if options.node_log else []
     record.arguments += ["--lifeline", str(options.lifeline.resolve())] if options.lifeline else []
-    node.run(options.client, shared, log, record, options.lifeline)
+    node.run(options.client, shared, log, logs.callback_log(options.store), record, options.lifeline)
     return 0
 
 
@@ -185,7 +187,8 @@ def _wait_for_database(options: argparse.Namespace) -> int:
     hostname = os.environ.get("WA_DB_HOSTNAME")
     if hostname and os.environ.get("WA_EMULATOR_SKIP_DB_WAIT") != "1":
         try:
-            database.wait(hostname, int(os.environ.get("WA_DB_PORT") or options.default_port), options.timeout)
+            port = int(os.environ.get("WA_DB_PORT") or options.default_port)
+            database.wait(hostname, port, options.timeout, functools.partial(print, file=sys.stderr, flush=True))
         except TimeoutError as error:
             print(error, file=sys.stderr)
             return 1

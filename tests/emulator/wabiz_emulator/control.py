@@ -98,6 +98,17 @@ class Control:
         """Replace the stored settings, unchecked."""
         self._call("PUT", "settings", settings)
 
+    def message(self, status: str, **members: str) -> str:
+        """Let a message be sent, delivered, read or failed, for a callback; its id. Members: id, recipient_id."""
+        return str(self._call("POST", "callbacks", {"status": status, **members})["id"])
+
+    def callbacks(self) -> list[dict[str, Any]]:
+        """The log of callbacks, oldest first: node, event (delivered, failed, dropped, lost), id, status, delay, ..."""
+        return list(self._call("GET", "callbacks")["callbacks"])
+
+    def clear_callbacks(self) -> None:
+        self._call("DELETE", "callbacks")
+
     def add_user(self, username: str, password: str, role: str = "ROLE_ADMIN", owes_change: bool = False) -> None:
         self._call(
             "POST", "users", {"username": username, "password": password, "role": role, "owes_change": owes_change}

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from wabiz_emulator import accounts, faults, health, settings, webapp
+from wabiz_emulator import accounts, callbacks, faults, health, settings, webapp
 from wabiz_emulator.clients import Client
 
 PREFIX = "/_emulator/"
@@ -142,6 +143,28 @@ def _put_settings(client: Client, body: Any) -> dict[str, Any]:
     return {}
 
 
+def _get_callbacks(client: Client, body: Any) -> dict[str, Any]:
+    return {"callbacks": client.callback_log.read(client.name)}
+
+
+def _delete_callbacks(client: Client, body: Any) -> dict[str, Any]:
+    client.callback_log.clear(client.name)
+    return {}
+
+
+def _post_callback(client: Client, body: Any) -> dict[str, Any]:
+    unknown = set(body) - {"status", "id", "recipient_id"}
+    if unknown:
+        raise ValueError(f"unknown in a callback: {', '.join(sorted(unknown))}")
+    if body["status"] not in callbacks.STATUSES:
+        raise ValueError(f"status: one of {', '.join(callbacks.STATUSES)} expected")
+    about = {"id": secrets.token_hex(11), "recipient_id": "49301234568", "timestamp": str(int(time.time()))}
+    event = {**about, **body}
+    if not client.store.emit(event):
+        raise ValueError("simulated nodes deliver no callbacks: use --store and nodes that are processes")
+    return {"id": event["id"]}
+
+
 def _post_user(client: Client, body: Any) -> dict[str, Any]:
     role = body.get("role", accounts.ADMIN)
     if role not in (accounts.ADMIN, accounts.USER):
@@ -174,6 +197,9 @@ _ROUTES: dict[tuple[str, str], Callable[[Client, Any], dict[str, Any]]] = {
     ("DELETE", "faults"): _delete_faults,
     ("GET", "settings"): _get_settings,
     ("PUT", "settings"): _put_settings,
+    ("GET", "callbacks"): _get_callbacks,
+    ("DELETE", "callbacks"): _delete_callbacks,
+    ("POST", "callbacks"): _post_callback,
     ("POST", "users"): _post_user,
     ("POST", "tokens"): _post_token,
 }

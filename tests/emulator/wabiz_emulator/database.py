@@ -5,20 +5,37 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import socket
 import time
+from collections.abc import Callable
+
+NO_NAMES = (
+    "on an engine's default bridge (network_mode: bridge) containers have no names: see the README, or set "
+    "WA_DB_HOSTNAME to an address"
+)
 
 
-def wait(hostname: str, port: int, timeout: float) -> None:
-    """Return when a database accepts connections; TimeoutError after `timeout` seconds."""
+def wait(hostname: str, port: int, timeout: float, say: Callable[[str], None]) -> None:
+    """Return when a database accepts connections; TimeoutError after `timeout` seconds.
+
+    What is in the way is told at once, and again when it changes.
+    """
     give_up = time.monotonic() + timeout
+    told = None
     while True:
-        with contextlib.suppress(OSError), socket.create_connection((hostname, port), timeout=1):
-            return
+        try:
+            with socket.create_connection((hostname, port), timeout=1):
+                return
+        except socket.gaierror:
+            obstacle = f"the name {hostname} does not resolve; {NO_NAMES}"
+        except OSError as error:
+            obstacle = f"{hostname} resolves, but port {port} does not answer ({error.strerror or error})"
+        if obstacle != told:
+            say(f"waiting for the database: {obstacle}")
+            told = obstacle
         if time.monotonic() > give_up:
-            raise TimeoutError(f"no database at {hostname}:{port} after {timeout:g} seconds")
+            raise TimeoutError(f"no database after {timeout:g} seconds: {obstacle}")
         time.sleep(0.2)
 
 

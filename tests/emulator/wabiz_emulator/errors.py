@@ -26,7 +26,8 @@ TITLES = {
 }
 # The map of codes to statuses is not documented (reference, section 3): the known and the plausible ones.
 STATUSES = {
-    1005: 403, 1006: 404, 1008: 400, 1009: 400, 1010: 400, 1015: 429, 1016: 503, 1024: 401, 1025: 400, 1031: 403,
+    1004: 400, 1005: 403, 1006: 404, 1008: 400, 1009: 400, 1010: 400, 1015: 429, 1016: 503, 1024: 401, 1025: 400,
+    1031: 403,
 }  # fmt: skip
 
 

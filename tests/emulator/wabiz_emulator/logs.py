@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import pathlib
 import re
 import time
 from typing import Any
@@ -36,6 +37,11 @@ def masked(value: Any, name: str = "") -> Any:
     if isinstance(value, str) and ("://" in value or name == "url"):
         return mask_url(value)
     return value
+
+
+def callback_log(directory: pathlib.Path) -> JsonLines:
+    """The log of a client's callbacks, in its store."""
+    return JsonLines(str(directory / "callbacks.jsonl"))
 
 
 class JsonLines:

@@ -11,7 +11,7 @@ import secrets
 import signal
 import time
 
-from wabiz_emulator import health, logs, settings, store
+from wabiz_emulator import callbacks, health, logs, settings, store
 
 # Seconds between two signs of life; the others notice a clean stop within this time.
 BEAT = 0.2
@@ -28,12 +28,13 @@ class Node:
         self._client = client
         self._store = shared
         self._log = log
+        self.webhook_ca: str | None = None
 
     def start(self, simulated: bool = False) -> None:
         """Register, and read the restart-bound values, once for this life (reference, section 2.5)."""
         state = self._store.read()
         now = time.time()
-        authority = state.webhook_ca
+        authority = self.webhook_ca = state.webhook_ca
         self.record = dataclasses.replace(
             self.record,
             started=now,
@@ -108,18 +109,31 @@ def registered(
 
 
 def run(
-    client: str, shared: store.FileStore, log: logs.JsonLines, record: health.NodeRecord, lifeline: str | None
+    client: str,
+    shared: store.FileStore,
+    log: logs.JsonLines,
+    callback_log: logs.JsonLines,
+    record: health.NodeRecord,
+    lifeline: str | None,
 ) -> None:
     """Be a node until SIGTERM or SIGINT, or until nobody holds the lock on the file `lifeline` any more."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     store.hold_lock(shared.node_lock_path(record.name), HANDOVER)
     node = Node(client, shared, log, record)
     node.start()
+    deliveries = None
+    if record.kind == "coreapp":
+        running = node.record.running
+        deliveries = callbacks.Deliveries(client, shared, record.name, callback_log, running, node.webhook_ca)
     print(f"ready {node.record.name}", flush=True)
     while not _told_to_stop():
         if lifeline and not store.lock_is_held(lifeline):
             break
         node.tick()
+        if deliveries:
+            deliveries.fetch(node.record.gateway_status == "connected")
+    if deliveries:
+        deliveries.close()
     node.stop()
 
 

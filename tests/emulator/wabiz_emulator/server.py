@@ -11,6 +11,7 @@ import ssl
 import struct
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from email.utils import formatdate
 from http.client import responses
 from typing import Any
 
@@ -81,7 +82,7 @@ async def _serve(locate: Locate, incoming: HTTPServerRequest) -> None:
 
 async def _answer(locate: Locate, incoming: HTTPServerRequest) -> None:
     found, path = locate(incoming.path)
-    request = Request(incoming.method or "", path, incoming.headers.get("Authorization", ""), incoming.body)
+    request = Request(incoming.method or "", path, incoming.headers, incoming.body)
     if path.startswith(control_api.PREFIX) and found:
         _send(incoming, control_api.answer(request, found))
         return
@@ -91,7 +92,7 @@ async def _answer(locate: Locate, incoming: HTTPServerRequest) -> None:
     client = found[0]
     if client.simulation:
         client.simulation.tick()
-    caller = client.webapp.caller(request.authorization)
+    caller = client.webapp.caller(request)
     fault = _fault(client, request)
     if fault is None:
         response = client.webapp.answer(request, caller)
@@ -140,7 +141,7 @@ def _spoilt(client: Client, caller: Caller, fault: faults.Fault, response: Respo
 
 
 def _log(client: Client, request: Request, caller: Caller, status: int | None, fault: str | None) -> None:
-    client.request_log.append({
+    logged = {
         "client": client.name,
         "method": request.method,
         "path": request.path,
@@ -149,7 +150,10 @@ def _log(client: Client, request: Request, caller: Caller, status: int | None, f
         "user": caller.user or None,
         "body": _logged_body(request),
         **({"fault": fault} if fault else {}),
-    })  # fmt: skip
+    }
+    for log in (client.request_log, client.web_log):
+        if log is not None:
+            log.append(logged)
 
 
 def _logged_body(request: Request) -> Any:
@@ -166,7 +170,7 @@ def _logged_body(request: Request) -> Any:
 
 
 def _head(response: Response, length: int) -> tuple[ResponseStartLine, HTTPHeaders]:
-    headers = HTTPHeaders({"Content-Length": str(length)})
+    headers = HTTPHeaders({"Content-Length": str(length), "Date": formatdate(usegmt=True)})
     if response.body:
         headers["Content-Type"] = response.content_type
     for name, value in response.headers.items():
@@ -177,7 +181,7 @@ def _head(response: Response, length: int) -> tuple[ResponseStartLine, HTTPHeade
 def _send(incoming: HTTPServerRequest, response: Response) -> None:
     assert incoming.connection is not None
     start, headers = _head(response, len(response.body))
-    incoming.connection.write_headers(start, headers, response.body)
+    incoming.connection.write_headers(start, headers, b"" if incoming.method == "HEAD" else response.body)
     incoming.connection.finish()
 
 

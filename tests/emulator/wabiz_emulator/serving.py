@@ -52,6 +52,10 @@ async def serve(options: argparse.Namespace) -> int:
             options.api_key,
             options.wacore_hostname,
         )
+    if options.web_log:
+        web_log = logs.JsonLines(options.web_log)
+        for client in every.values():
+            client.web_log = web_log
     if options.token:
         _write_token(options, next(iter(every.values())).store.read())
     urls, scheme = [], "https" if tls else "http"

@@ -19,16 +19,19 @@ Path = tuple[str, ...]
 MEDIA_KINDS = ("audio", "document", "voice", "video", "image", "sticker")
 # pass_through cannot be switched on again from this version (settings.md).
 PASS_THROUGH_ENDS = (2, 35)
+# The oldest edition of the page has keys that the next one, which has the first key of 2.25, lacks (reference, 2.3).
+OLDEST_EDITION_ENDS = (2, 25)
 
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One settings key as settings.md has it; `since` is the first client version that knows it."""
+    """One settings key as settings.md has it: client versions from `since` on know it, and before `until`."""
 
     kind: str
     default: Any
     choices: tuple[Any, ...] = ()
     since: tuple[int, ...] = ()
+    until: tuple[int, ...] = ()
     restart: bool = False
 
 
@@ -59,6 +62,8 @@ KEYS: dict[Path, Key] = {
     ("pass_through",): Key("boolean", False, restart=True),
     ("sent_status",): Key("boolean", False),
     ("webhook_payload_conversation_pricingmodel_disabled",): Key("boolean", False),
+    ("on_call_pager",): Key("text", "", until=OLDEST_EDITION_ENDS),
+    ("tcp_listen_address",): Key("text", "any", until=OLDEST_EDITION_ENDS),
 }
 READ_ONLY: Path = ("wa_id",)
 
@@ -66,7 +71,7 @@ READ_ONLY: Path = ("wa_id",)
 def available(client_version: str) -> dict[Path, Key]:
     """The keys that a client of this version knows."""
     version = version_tuple(client_version)
-    return {path: key for path, key in KEYS.items() if key.since <= version}
+    return {path: key for path, key in KEYS.items() if key.since <= version and (not key.until or version < key.until)}
 
 
 def version_tuple(text: str) -> tuple[int, ...]:
@@ -94,13 +99,16 @@ def reported(stored: Mapping[str, Any], switches: Switches) -> Values:
     """The `application` object of GET (reference, sections 2.3 and 2.4)."""
     values = effective(stored, switches)
     if not switches.report_all:
-        for name in switches.unreported:
-            _remove(values, tuple(name.split(".")))
+        version = version_tuple(switches.client_version)
+        for entry_ in switches.unreported:
+            name, _, since = entry_.partition("@")
+            if version >= version_tuple(since):
+                _remove(values, tuple(name.split(".")))
     if switches.delays_in_get == "string":
         for path, key in KEYS.items():
             if key.kind == "delay" and path[0] in values:
                 values[path[0]] = str(values[path[0]])
-    values["wa_id"] = switches.wa_id
+    values["wa_id"] = "" if switches.unregistered else switches.wa_id
     return values
 
 
@@ -196,8 +204,10 @@ def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None
             return f"has to be a list of {', '.join(key.choices)}"
     elif not isinstance(value, str):
         return "has to be a string"
-    elif key.kind == "url" and value and not re.match(r"https://[^/?#]", value):
-        return "has to be an HTTPS address"
+    elif key.kind == "url" and value:
+        scheme = "https?" if switches.http_webhooks == "accept" else "https"
+        if not re.match(f"{scheme}://[^/?#]", value):
+            return "has to be an HTTPS address"
     if key.choices and key.kind != "words" and value not in key.choices:
         return f"has to be one of {', '.join(str(choice) for choice in key.choices)}"
     return None

@@ -70,6 +70,9 @@ class Store(Protocol):
     def reachable(self, name: str) -> bool:
         """Whether the node's process runs at this moment, whatever its record says."""
 
+    def emit(self, event: dict[str, Any]) -> bool:
+        """Hand an event to the Coreapps, for a callback; False where they are simulated, and deliver none."""
+
 
 class MemoryStore:
     """A store for nodes that are simulated in the Webapp's own process."""
@@ -95,6 +98,9 @@ class MemoryStore:
         # A simulated node beats for ever until it is stopped or killed.
         return not self._nodes[name].stopped and self._nodes[name].beat == float("inf")
 
+    def emit(self, event: dict[str, Any]) -> bool:
+        return False
+
 
 class FileStore:
     """A store in a directory, for processes and containers on one volume: JSON files replaced as a whole, `flock`."""
@@ -103,6 +109,11 @@ class FileStore:
         self.directory = pathlib.Path(directory)
         self._nodes_directory = self.directory / "nodes"
         self._nodes_directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What has happened and no Coreapp has heard of yet, and what each Coreapp still has to deliver.
+        self.events = self.directory / "events"
+        self._callbacks = self.directory / "callbacks"
+        for folder in (self.events, self._callbacks):
+            folder.mkdir(mode=0o700, exist_ok=True)
         self._path = self.directory / "state.json"
         self._signature: tuple[int, int, int] | None = None
         self._state = State("", {})
@@ -117,6 +128,10 @@ class FileStore:
             self._state = state_from_mapping(json.loads(self._path.read_bytes()))
             self._signature = signature
         return self._state
+
+    def fresh(self) -> State:
+        """The present state read anew, for threads: what `read` remembers is for one alone."""
+        return state_from_mapping(json.loads(self._path.read_bytes()))
 
     @contextlib.contextmanager
     def change(self) -> Iterator[State]:
@@ -145,6 +160,21 @@ class FileStore:
 
     def reachable(self, name: str) -> bool:
         return lock_is_held(self.node_lock_path(name))
+
+    def emit(self, event: dict[str, Any]) -> bool:
+        # The name sorts by time.
+        _replace(self.events / f"{time.time_ns():020}-{secrets.token_hex(4)}.json", event)
+        return True
+
+    def callback_folder(self, node: str) -> pathlib.Path:
+        """Where a Coreapp keeps its callbacks."""
+        folder = self._callbacks / node
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def callback_folders(self) -> list[pathlib.Path]:
+        """Those of all Coreapps, present and past; each has the name of its node."""
+        return sorted(self._callbacks.iterdir())
 
     def node_lock_path(self, name: str) -> pathlib.Path:
         """The file that a node's process keeps locked: the kernel lets go of it however the process ends."""

@@ -9,18 +9,20 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-# Settable, but not in the GET samples (reference, sections 2.3 and 2.4).
+# Settable, but not in the GET samples (reference, sections 2.3 and 2.4). Four of them are in the recorded defaults of
+# 2.33.4 (section 12), so a later version dropped each: the one that replaced or ended it, for the referral media the
+# first one of the present samples. These versions are guesses.
 ABSENT_FROM_SAMPLES = [
     "axolotl_context_striping_disabled",
-    "db_garbagecollector_enable",
-    "pass_through",
-    "sent_status",
-    "skip_referral_media_download",
+    "db_garbagecollector_enable@2.49",
+    "pass_through@2.35",
+    "sent_status@2.41.2",
+    "skip_referral_media_download@2.49.1",
     "webhook_payload_conversation_pricingmodel_disabled",
 ]
 
 
-def _switch(default: Any, meaning: str, choices: tuple[str, ...] = ()) -> Any:
+def _switch(default: Any, meaning: str, choices: tuple[Any, ...] = ()) -> Any:
     metadata = {"meaning": meaning, "choices": choices}
     if isinstance(default, (list, dict)):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
@@ -36,7 +38,10 @@ class Switches:
     )
     unknown_keys: str = _switch("reject", "keys that the client does not know", ("reject", "drop", "keep"))
     wrong_types: str = _switch("reject", "values that are not valid for their key", ("reject", "drop", "keep"))
-    unreported: list[str] = _switch(ABSENT_FROM_SAMPLES, "dotted names that GET leaves out")
+    http_webhooks: str = _switch("reject", "a webhook address with http", ("reject", "accept"))
+    unreported: list[str] = _switch(
+        ABSENT_FROM_SAMPLES, "dotted names that GET leaves out; with @ and a version, from that version on"
+    )
     report_all: bool = _switch(False, "GET reports every key, whatever `unreported` says")
     delays_in_get: str = _switch("integer", "type of the millisecond keys in GET", ("integer", "string"))
     delays_on_write: str = _switch("both", "accepted types of the millisecond keys", ("both", "integer", "string"))
@@ -51,13 +56,20 @@ class Switches:
     dropped_keys: list[str] = _switch([], "dotted names that are accepted with 200 but not stored")
     default_overrides: dict[str, Any] = _switch({}, "nested settings that replace the documented defaults")
     login: bool = _switch(True, "false: a gateway with ready tokens only, the login routes answer 404")
+    form_login: bool = _switch(True, "the login takes new_password from a form as well as from JSON")
     unauthorized_body: str = _switch("empty", "body of a 401", ("empty", "errors"))
+    www_authenticate: str = _switch('Basic realm="Secured"', "header WWW-Authenticate of a 401, empty: none")
+    demanded_headers: dict[str, str] = _switch({}, "names and values of headers that a gateway in front asks for")
+    demanded_headers_status: int = _switch(401, "answer where a demanded header is missing or wrong", (401, 403))
+    demanded_headers_suffice: bool = _switch(False, "who sends them is admin: no Authorization needed, none looked at")
+    absent_certificate: str = _switch("errors", "body of the 404 of a certificate", ("errors", "empty"))
     token_seconds: float = _switch(604800.0, "life of a token")
     wa_id: str = _switch("49301234567", "the registered number, in GET only")
+    expires_on: str = _switch("", "day on which the build expires, YYYY-MM-DD; empty: its full life from today")
     shards: int = _switch(1, "1 in a cluster: high availability; more: multiconnect")
     connect_seconds: float = _switch(0.5, "time from start or promotion to connected")
     uninitialized_seconds: float = _switch(0.0, "time after a start in which a node is uninitialized")
-    unregistered: bool = _switch(False, "no phone number is registered")
+    unregistered: bool = _switch(False, "no phone number is registered: health says so, wa_id is empty")
     heartbeat_timeout: float = _switch(3.0, "silence after which the others take a node for dead")
     gone_nodes: str = _switch("omit", "stopped and dead nodes in the health of a cluster", ("omit", "disconnected"))
 
@@ -74,7 +86,7 @@ class Switches:
                 raise ValueError(f"switch {name}: {type(current).__name__} expected")
             choices = fields[name].metadata["choices"]
             if choices and fitting not in choices:
-                raise ValueError(f"switch {name}: one of {', '.join(choices)} expected")
+                raise ValueError(f"switch {name}: one of {', '.join(map(str, choices))} expected")
             accepted[name] = fitting
         return dataclasses.replace(self, **accepted)
 

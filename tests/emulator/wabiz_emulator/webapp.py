@@ -10,8 +10,9 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import parse_qsl, unquote
 
-from wabiz_emulator import accounts, health, settings
+from wabiz_emulator import accounts, builds, health, settings
 from wabiz_emulator.errors import ApiError, Unauthorized, entry
 from wabiz_emulator.store import State, Store
 
@@ -20,16 +21,23 @@ TEXT_TYPE = "text/plain"
 SETTINGS = "/v1/settings/application"
 PROVIDERS = f"{SETTINGS}/media/providers"
 WEBHOOK_CA = "/v1/certificates/webhooks/ca"
+USERS = "/v1/users"
+KINDS = ("none", "bearer", "basic", "apikey")
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One request; `path` without the client's prefix and without the query."""
+    """One request; `path` without the client's prefix and without the query. Names of headers in any case."""
 
     method: str
     path: str
-    authorization: str
+    headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def authorization(self) -> str:
+        return self.headers.get("Authorization", "")
 
 
 @dataclasses.dataclass
@@ -44,11 +52,12 @@ class Response:
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
-    """Who asks: kind of authorization, user name as far as known, its token."""
+    """Who asks: kind of authorization, user name as far as known, its token; `trusted` by a gateway in front."""
 
     kind: str = "none"
     user: str | None = None
     token: accounts.Token | None = None
+    trusted: bool = False
 
 
 class Webapp:
@@ -76,29 +85,45 @@ class Webapp:
             ("GET", WEBHOOK_CA): self._get_webhook_ca,
             ("POST", WEBHOOK_CA): self._post_webhook_ca,
             ("DELETE", WEBHOOK_CA): self._delete_webhook_ca,
-            ("GET", "/v1/certificates/external/ca"): lambda request, caller: Response(404),
+            ("GET", "/v1/certificates/external/ca"): self._get_external_ca,
+            ("GET", USERS): self._get_users,
+            ("POST", USERS): self._post_user,
+        }
+        # The last part of these paths is a name.
+        self._named_routes: dict[tuple[str, str], Callable[[Request, Caller, str], Response]] = {
+            ("DELETE", PROVIDERS): self._delete_provider,
+            ("GET", USERS): self._get_user,
+            ("PUT", USERS): self._put_user,
+            ("DELETE", USERS): self._delete_user,
         }
 
     def answer(self, request: Request, caller: Caller) -> Response:
         """The answer to one request."""
         try:
-            route = self._routes.get((request.method, request.path))
-            if route is None and request.method == "DELETE" and request.path.startswith(f"{PROVIDERS}/"):
-                route = self._delete_provider
+            self._require_demanded_headers(request)
+            # The server leaves the body of the answer out.
+            method = "GET" if request.method == "HEAD" else request.method
+            route = self._routes.get((method, request.path))
+            collection, _, name = request.path.rpartition("/")
+            named = self._named_routes.get((method, collection))
+            if route is None and named is not None and name:
+                return named(request, caller, unquote(name))
             if route is None:
-                raise ApiError(1006, f"No such resource: {request.method} {request.path}")
+                raise ApiError(1006, f"No such resource: {method} {request.path}")
             return route(request, caller)
         except ApiError as error:
             return self.failure(error.status, error.errors)
         except Unauthorized as error:
             return self.unauthorized(str(error))
 
-    def caller(self, authorization: str) -> Caller:
-        """Who sends this Authorization header; for a bearer the user only if the token is valid."""
-        kind, _, credentials = authorization.partition(" ")
+    def caller(self, request: Request) -> Caller:
+        """Who sends this request; for a bearer the user only if the token is valid."""
+        kind, _, credentials = request.authorization.partition(" ")
         kind = kind.lower() or "none"
+        state = self.store.read()
+        if state.switches.demanded_headers and state.switches.demanded_headers_suffice:
+            return Caller(kind if kind in KINDS else "other", trusted=True)
         if kind == "bearer":
-            state = self.store.read()
             token = accounts.verify(credentials.strip(), state.token_key)
             if token and token.mark not in state.revoked and token.user in state.users:
                 return Caller(kind, token.user, token)
@@ -106,15 +131,22 @@ class Webapp:
             return Caller(kind, _basic(credentials)[0])
         elif kind == "apikey":
             return Caller(kind, None if credentials.strip() != self._api_key else "")
-        return Caller(kind if kind in ("none", "bearer", "basic", "apikey") else "other")
+        return Caller(kind if kind in KINDS else "other")
 
     def failure(self, status: int, errors: list[dict[str, Any]]) -> Response:
-        return self._json({"errors": errors}, status)
+        response = self._json({"errors": errors}, status)
+        response.headers = self._challenge(status)
+        return response
 
     def unauthorized(self, details: str) -> Response:
-        if self.store.read().switches.unauthorized_body == "empty":
-            return Response(401)
+        switches = self.store.read().switches
+        if switches.unauthorized_body == "empty":
+            return Response(401, headers=self._challenge(401))
         return self.failure(401, [entry(1005, details)])
+
+    def _challenge(self, status: int) -> dict[str, str]:
+        scheme = self.store.read().switches.www_authenticate
+        return {"WWW-Authenticate": scheme} if status == 401 and scheme else {}
 
     def revoke(self, token: accounts.Token) -> None:
         """This token is worth nothing from now on; others of the same user stay (reference, section 1)."""
@@ -129,16 +161,15 @@ class Webapp:
         account = state.users.get(name)
         if caller.kind != "basic" or account is None or not account.knows(password):
             raise Unauthorized("Wrong user name or password")
-        body = _json_object(request.body) if request.body.strip() else {}
+        body = _login_body(request, state.switches.form_login)
         new_password = body.get("new_password")
         if new_password is None:
             if account.owes_change:
                 raise ApiError(1024, "The password has to be changed: send new_password")
-        elif not isinstance(new_password, str) or not accounts.password_is_strong(new_password):
-            raise ApiError(1009, "Parameter 'new_password' does not follow the password rules")
         else:
+            changed = accounts.user(_strong(body, "new_password"), account.role)
             with self.store.change() as changing:
-                changing.users[name] = accounts.user(new_password, account.role)
+                changing.users[name] = changed
         text, token = accounts.issue(name, state.token_key, state.switches.token_seconds)
         return self._json({"users": [{"token": text, "expires_after": accounts.expires_after(token)}]})
 
@@ -148,6 +179,55 @@ class Webapp:
             raise Unauthorized("Invalid token")
         self.revoke(caller.token)
         return self._json({})
+
+    def _get_users(self, request: Request, caller: Caller) -> Response:
+        state = self._as_admin(caller)
+        return self._json({"users": [_shown(name, account) for name, account in sorted(state.users.items())]})
+
+    def _post_user(self, request: Request, caller: Caller) -> Response:
+        self._as_built_in_admin(caller)
+        body = _json_object(request.body)
+        _require(body, "username")
+        _require(body, "password")
+        name = body["username"]
+        if not isinstance(name, str) or not 4 <= len(name) <= 32:
+            raise ApiError(1009, "Parameter 'username' has to have 4 to 32 characters")
+        with self.store.change() as state:
+            if name in state.users:
+                raise ApiError(1004, f"User {name} exists already")
+            state.users[name] = accounts.user(_strong(body, "password"), _role(body) or accounts.USER)
+        return self._json({"users": [{"username": name}]}, 201)
+
+    def _get_user(self, request: Request, caller: Caller, name: str) -> Response:
+        state = self._as_user(caller) if caller.user == name else self._as_admin(caller)
+        return self._json({"users": [_shown(name, _existing(state, name))]})
+
+    def _put_user(self, request: Request, caller: Caller, name: str) -> Response:
+        state = self._as_user(caller) if caller.user == name else self._as_admin(caller)
+        _existing(state, name)
+        body = _json_object(request.body)
+        role = _role(body)
+        if role:
+            self._as_built_in_admin(caller)
+            if name == accounts.FIRST_NAME and role != accounts.ADMIN:
+                raise ApiError(1009, f"{name} keeps its role")
+        else:
+            _require(body, "password")
+        with self.store.change() as state:
+            account = _existing(state, name)
+            if "password" in body:
+                account = accounts.user(_strong(body, "password"), account.role)
+            state.users[name] = dataclasses.replace(account, role=role or account.role)
+        return self._json({"users": [{"username": name}]})
+
+    def _delete_user(self, request: Request, caller: Caller, name: str) -> Response:
+        self._as_built_in_admin(caller)
+        if name == accounts.FIRST_NAME:
+            raise ApiError(1009, f"{name} cannot be deleted")
+        with self.store.change() as state:
+            _existing(state, name)
+            del state.users[name]
+        return self._json({"users": [{"username": name}]})
 
     def _get_settings(self, request: Request, caller: Caller) -> Response:
         state = self._as_admin(caller)
@@ -183,10 +263,9 @@ class Webapp:
             state.providers = [known for known in state.providers if known["name"] != provider["name"]] + [provider]
         return self._write_answer()
 
-    def _delete_provider(self, request: Request, caller: Caller) -> Response:
+    def _delete_provider(self, request: Request, caller: Caller, name: str) -> Response:
         self._as_admin(caller)
         self._require_settings_service()
-        name = request.path[len(PROVIDERS) + 1 :]
         with self.store.change() as state:
             left = [known for known in state.providers if known["name"] != name]
             if len(left) == len(state.providers):
@@ -208,9 +287,10 @@ class Webapp:
 
     def _post_shards(self, request: Request, caller: Caller) -> Response:
         self._as_admin(caller)
+        if not any(record.clustered for record in self._live_nodes()):
+            raise ApiError(1000, "Shards are for a multiconnect cluster", 400)
         body = _json_object(request.body)
-        if "shards" not in body:
-            raise ApiError(1008, "Parameter 'shards' is missing")
+        _require(body, "shards")
         if type(body["shards"]) is not int or body["shards"] not in (1, 2, 4, 8, 16, 32):
             raise ApiError(1009, "Parameter 'shards' has to be one of 1, 2, 4, 8, 16, 32")
         with self.store.change() as state:
@@ -223,6 +303,9 @@ class Webapp:
         support = {
             record.name: {
                 "description": f"v{state.switches.client_version}",
+                "expire_timestamp": builds.expire_timestamp(state.switches, time.time()),
+                # What Meta's diagnostics take for the number (reference, section 12); the form is a guess.
+                "debug_info": "" if state.switches.unregistered else state.switches.wa_id,
                 "multi_connect": record.clustered,
                 "role": record.role,
                 "shards": state.switches.shards,
@@ -240,18 +323,39 @@ class Webapp:
         processing = {"status": "processing"}
         if any(record.clustered for record in records):
             coreapps = {record.name: processing for record in records if record.kind == "coreapp"}
+            if not coreapps:
+                raise self._timed_out(self._wacore_hostname)
+            for name in coreapps:
+                self._collected("message", "messages_deleted", node=name)
             return self._json({"services": {"message": {"gc": coreapps}}})
         self._single_coreapp(records)
+        self._collected("message", "messages_deleted")
         return self._json({"services": {"message": {"gc": processing}}})
 
     def _collect_media(self, request: Request, caller: Caller) -> Response:
         self._as_user(caller)
         self._require_settings_service()
+        self._collected("media", "items_deleted")
         return self._json({"services": {"media": {"gc": {"status": "processing"}}}})
+
+    def _collected(self, service: str, counter: str, **members: str) -> None:
+        """Completion is a callback (reference, section 6); there was nothing to delete. Its form is a guess."""
+        done = {"status": "complete", counter: 0, **members}
+        self.store.emit({"notice": {"services": {service: {"gc": done}}}})
 
     def _get_webhook_ca(self, request: Request, caller: Caller) -> Response:
         authority = self._as_admin(caller).webhook_ca
-        return Response(404) if authority is None else Response(200, authority.encode(), TEXT_TYPE)
+        if authority is None:
+            return self._no_certificate("No CA certificate was uploaded for webhooks")
+        return Response(200, authority.encode(), TEXT_TYPE)
+
+    def _get_external_ca(self, request: Request, caller: Caller) -> Response:
+        return self._no_certificate("No CA certificate was uploaded for the Webapp")
+
+    def _no_certificate(self, details: str) -> Response:
+        if self.store.read().switches.absent_certificate == "empty":
+            return Response(404)
+        raise ApiError(1006, details)
 
     def _post_webhook_ca(self, request: Request, caller: Caller) -> Response:
         self._as_admin(caller)
@@ -268,6 +372,13 @@ class Webapp:
             state.webhook_ca = None
         return self._write_answer()
 
+    def _require_demanded_headers(self, request: Request) -> None:
+        switches = self.store.read().switches
+        if any(request.headers.get(name) != value for name, value in switches.demanded_headers.items()):
+            if switches.demanded_headers_status == 401:
+                raise Unauthorized("The gateway's key is missing or wrong")
+            raise ApiError(1005, "The gateway's key is missing or wrong")
+
     def _with_accounts(self) -> State:
         state = self.store.read()
         if not state.switches.login:
@@ -275,14 +386,24 @@ class Webapp:
         return state
 
     def _as_user(self, caller: Caller, api_key: bool = False) -> State:
-        if caller.token is None and not (api_key and caller.kind == "apikey" and caller.user is not None):
+        by_key = api_key and caller.kind == "apikey" and caller.user is not None
+        if caller.token is None and not by_key and not caller.trusted:
             raise Unauthorized("Invalid credentials")
         return self.store.read()
 
     def _as_admin(self, caller: Caller) -> State:
         state = self._as_user(caller)
+        if caller.trusted:
+            return state
         if caller.user is None or state.users[caller.user].role != accounts.ADMIN:
             raise ApiError(1005, "Admin role is required")
+        return state
+
+    def _as_built_in_admin(self, caller: Caller) -> State:
+        """Only this account creates and deletes users (reference, section 1)."""
+        state = self._as_admin(caller)
+        if not caller.trusted and caller.user != accounts.FIRST_NAME:
+            raise ApiError(1005, f"Only {accounts.FIRST_NAME} may do that")
         return state
 
     def _live_nodes(self) -> list[health.NodeRecord]:
@@ -361,14 +482,55 @@ def _json_object(body: bytes) -> dict[str, Any]:
     return values
 
 
+def _login_body(request: Request, form_login: bool) -> dict[str, Any]:
+    """The body's members; curl calls JSON a form as well, unless told otherwise, so JSON comes first."""
+    if not request.body.strip():
+        return {}
+    try:
+        return _json_object(request.body)
+    except ApiError:
+        if form_login and request.headers.get("Content-Type", "").lower().startswith(FORM_TYPE):
+            return dict(parse_qsl(request.body.decode("utf-8", errors="replace")))
+        raise
+
+
+def _require(body: Mapping[str, Any], name: str) -> None:
+    if name not in body:
+        raise ApiError(1008, f"Parameter '{name}' is missing")
+
+
+def _strong(body: Mapping[str, Any], name: str) -> str:
+    password = body[name]
+    if not isinstance(password, str) or not accounts.password_is_strong(password):
+        raise ApiError(1009, f"Parameter '{name}' does not follow the password rules")
+    return password
+
+
+def _role(body: Mapping[str, Any]) -> str | None:
+    """The wanted role, under the name by which it is shown; that it can be given is a guess."""
+    role = body.get("ROLES")
+    if role not in (None, accounts.ADMIN, accounts.USER):
+        raise ApiError(1009, f"Parameter 'ROLES' has to be {accounts.ADMIN} or {accounts.USER}")
+    return role
+
+
+def _existing(state: State, name: str) -> accounts.User:
+    if name not in state.users:
+        raise ApiError(1006, f"No user {name}")
+    return state.users[name]
+
+
+def _shown(name: str, account: accounts.User) -> dict[str, str]:
+    return {"username": name, "ROLES": account.role}
+
+
 def _provider(body: Any) -> dict[str, Any]:
     """The one provider in a list that the edge takes (reference, section 7)."""
     if not isinstance(body, list) or len(body) != 1 or not isinstance(body[0], dict):
         raise ApiError(1009, "The body has to be a list of one provider")
     provider: dict[str, Any] = body[0]
     for name in ("name", "type", "config"):
-        if name not in provider:
-            raise ApiError(1008, f"Parameter '{name}' is missing")
+        _require(provider, name)
     for name in provider:
         if name not in ("name", "type", "config"):
             raise ApiError(1010, f"Parameter '{name}' is not required")

@@ -31,6 +31,7 @@ READY_SECONDS = 90.0
 POLL_SECONDS = 0.1
 HEALTH_SECONDS = 60
 STOP_SECONDS = 10
+API_KEY = "an-api-key-of-24-letters"
 # Stands for a database password: it has to stay inside the engine.
 DATABASE_PASSWORD = "canary-database-password"
 MOUNTED_FILE = "mounted"
@@ -189,6 +190,7 @@ def webapp_overlay(names: Sequence[str], switches: Mapping[str, Any]) -> dict[st
         "environment": {
             "WA_EMULATOR_TLS_NAMES": " ".join(names),
             "WA_EMULATOR_PASSWORD": PASSWORD,
+            "WA_API_KEY": API_KEY,
             "WA_EMULATOR_SWITCHES": json.dumps(dict(switches)),
         }
     }

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
+
 from support.commands import ROOT
 from wabiz_emulator import certificates
 from wabiz_emulator.control import Control
@@ -38,6 +40,18 @@ class EmulatedClient:
     def with_password(self) -> dict[str, Any]:
         """Connection options with the password of admin."""
         return {"api_url": self.api_url, "ca_path": self.ca_path, "password": PASSWORD}
+
+    def upload_webhook_ca(self, authority: str | None) -> None:
+        """Upload a CA (PEM) for the webhook, or with None take it away; Coreapps trust it from their next start on."""
+        answer = requests.request(
+            "DELETE" if authority is None else "POST",
+            f"{self.api_url}/v1/certificates/webhooks/ca",
+            data=authority,
+            headers={"Authorization": f"Bearer {self.control.token()}"},
+            verify=self.ca_path,
+            timeout=10,
+        )
+        assert answer.status_code == 200
 
     def verbs(self) -> list[str]:
         """What arrived on the wire, such as `GET /v1/settings/application`."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import re
 import time
 from typing import Any
@@ -153,7 +154,7 @@ def test_media_providers(api: Api) -> None:
 
     assert present() == []
     assert api.call("POST", PROVIDERS, json=[basic]).status_code == 200
-    assert api.call("POST", PROVIDERS, json=[bearer]).status_code == 200
+    assert api.call("POST", PROVIDERS, json=[bearer]).content == b"null"
     assert present() == [basic, bearer]
     changed = {**basic, "config": {"bearer": "c"}}
     assert api.call("POST", PROVIDERS, json=[changed]).status_code == 200
@@ -161,6 +162,10 @@ def test_media_providers(api: Api) -> None:
     assert api.call("DELETE", f"{PROVIDERS}/shop").status_code == 200
     missing = api.call("DELETE", f"{PROVIDERS}/shop")
     assert (missing.status_code, error_codes(missing)) == (404, [1006])
+    assert present() == [bearer]
+    odd = {**basic, "name": "a b/c%d"}
+    assert api.call("POST", PROVIDERS, json=[odd]).status_code == 200
+    assert api.call("DELETE", f"{PROVIDERS}/a%20b%2Fc%25d").status_code == 200
     assert present() == [bearer]
 
 
@@ -192,7 +197,7 @@ def test_garbage_collection(api: Api) -> None:
 
 def test_webhook_certificate(api: Api) -> None:
     absent = api.call("GET", WEBHOOK_CA)
-    assert (absent.status_code, absent.content) == (404, b"")
+    assert (absent.status_code, error_codes(absent)) == (404, [1006])
     assert error_codes(api.call("POST", WEBHOOK_CA, data="no pem")) == [1009]
     assert api.call("POST", WEBHOOK_CA, data=PEM).content == b"null"
     stored = api.call("GET", WEBHOOK_CA)
@@ -211,15 +216,39 @@ def test_a_webhook_certificate_needs_a_restart(api: Api) -> None:
 
 def test_shards_support_and_the_rest(api: Api) -> None:
     assert api.call("GET", "/v1/account/shards").json() == {"account": {"shards": 1}, "meta": META}
-    assert error_codes(api.call("POST", "/v1/account/shards", json={"shards": 3})) == [1009]
-    assert error_codes(api.call("POST", "/v1/account/shards", json={})) == [1008]
-    assert api.call("POST", "/v1/account/shards", json={"shards": 2}).status_code == 201
-    assert api.call("GET", "/v1/account/shards").json()["account"] == {"shards": 2}
-    assert api.call("GET", "/v1/support").json()["support"]["description"] == "v2.57.2"
+    refused = api.call("POST", "/v1/account/shards", json={"shards": 2})
+    assert (refused.status_code, error_codes(refused)) == (400, [1000])
+    assert api.call("GET", "/v1/account/shards").json()["account"] == {"shards": 1}
+    support = api.call("GET", "/v1/support").json()["support"]
+    assert (support["description"], support["debug_info"]) == ("v2.57.2", api.settings()["wa_id"])
+    assert 179 * 86400 < support["expire_timestamp"] - time.time() <= 180 * 86400
     assert api.call("GET", "/", headers={}).status_code == 200
     assert api.call("GET", "/v1/certificates/external/ca").status_code == 404
     assert error_codes(api.call("GET", "/v1/nothing")) == [1006]
     assert error_codes(api.call("PUT", SETTINGS)) == [1006]
+
+
+def test_an_unregistered_client_has_no_number(api: Api) -> None:
+    api.control.switch(unregistered=True)
+    assert (api.settings()["wa_id"], api.call("GET", "/v1/support").json()["support"]["debug_info"]) == ("", "")
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/health", SETTINGS, "/v1/nothing", WEBHOOK_CA])
+def test_head_is_get_without_the_body(api: Api, path: str) -> None:
+    api.control.clear_requests()
+    got, head = api.call("GET", path), api.call("HEAD", path)
+    assert (head.status_code, head.content) == (got.status_code, b"")
+    for name in ("Content-Length", "Content-Type"):
+        assert head.headers[name] == got.headers[name]
+    # On the same connection: nothing of the answer was left in it.
+    assert api.call("GET", path).content == got.content
+    assert [entry["method"] for entry in api.control.requests()] == ["GET", "HEAD", "GET"]
+
+
+def test_answers_are_dated(api: Api) -> None:
+    for method, path in (("GET", "/v1/health"), ("HEAD", "/"), ("GET", "/v1/nothing")):
+        date = email.utils.parsedate_to_datetime(api.call(method, path).headers["Date"])
+        assert abs(date.timestamp() - time.time()) < 60
 
 
 def test_control_api_says_what_is_wrong(api: Api) -> None:
@@ -232,3 +261,8 @@ def test_control_api_says_what_is_wrong(api: Api) -> None:
     ):
         with pytest.raises(ValueError, match=r"POST|PATCH"):
             call()
+
+
+def test_an_owed_change_is_a_challenge_too(api: Api) -> None:
+    api.control.add_user("fresh", "secret", owes_change=True)
+    assert api.login("fresh", "secret").headers["WWW-Authenticate"] == 'Basic realm="Secured"'

@@ -91,6 +91,87 @@ def test_switch_login_and_unauthorized_body(api: Api) -> None:
     assert (refused.status_code, error_codes(refused)) == (401, [1005])
 
 
+def test_switch_form_login(api: Api) -> None:
+    """A public chart's job sends the first login's new password like this."""
+    api.control.add_user("fresh", "secret", owes_change=True)
+    changed = {"new_password": "Changed+&1"}
+    api.control.switch(form_login=False)
+    assert error_codes(api.login("fresh", "secret", data=changed)) == [1025]
+    api.control.switch(form_login=True)
+    assert error_codes(api.login("fresh", "secret", data={"new_password": "weak"})) == [1009]
+    assert api.login("fresh", "secret", data=changed).status_code == 200
+    assert api.login("fresh", "Changed+&1").status_code == 200
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    in_json = api.session.post(
+        f"{api.url}/v1/users/login",
+        data='{"new_password": "Changed-2"}',
+        headers=form,
+        auth=("fresh", "Changed+&1"),
+        verify=api.ca_path,
+        timeout=10,
+    )
+    assert (in_json.status_code, api.login("fresh", "Changed-2").status_code) == (200, 200)
+
+
+def test_switch_www_authenticate(api: Api) -> None:
+    """Clients that wait for a challenge before they send a password get one."""
+    refused = api.call("GET", SETTINGS, headers={})
+    assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (401, 'Basic realm="Secured"')
+    assert api.login("admin", "wrong").headers["WWW-Authenticate"] == 'Basic realm="Secured"'
+    api.control.switch(www_authenticate="", unauthorized_body="errors")
+    assert "WWW-Authenticate" not in api.call("GET", SETTINGS, headers={}).headers
+    assert "WWW-Authenticate" not in api.call("GET", SETTINGS).headers
+
+
+def test_switch_http_webhooks(api: Api) -> None:
+    plain = {"webhooks": {"url": "http://example.com/hook"}}
+    assert error_codes(api.patch(plain)) == [1009]
+    api.control.switch(http_webhooks="accept")
+    assert api.patch(plain).status_code == 200
+    assert api.settings()["webhooks"]["url"] == "http://example.com/hook"
+
+
+def test_switch_absent_certificate(api: Api) -> None:
+    for path in ("/v1/certificates/webhooks/ca", "/v1/certificates/external/ca"):
+        api.control.switch(absent_certificate="errors")
+        answer = api.call("GET", path)
+        assert (answer.status_code, error_codes(answer)) == (404, [1006])
+        assert answer.json()["errors"][0]["details"]
+        api.control.switch(absent_certificate="empty")
+        answer = api.call("GET", path)
+        assert (answer.status_code, answer.content) == (404, b"")
+
+
+def test_a_gateway_that_asks_for_a_key_beside_the_token(api: Api) -> None:
+    api.control.switch(demanded_headers={"D360-API-KEY": "key-1"})
+    with_key = {**api.headers, "d360-api-key": "key-1"}
+    assert api.call("GET", SETTINGS, headers=with_key).status_code == 200
+    assert api.call("GET", SETTINGS, headers={"D360-API-KEY": "key-1"}).status_code == 401
+    for headers in (api.headers, {**api.headers, "D360-API-KEY": "other"}):
+        for method, path in (("GET", SETTINGS), ("GET", "/v1/health"), ("POST", "/v1/users/login"), ("GET", "/v1/no")):
+            assert api.call(method, path, headers=headers).status_code == 401
+    api.control.switch(demanded_headers_status=403)
+    refused = api.call("GET", SETTINGS)
+    assert (refused.status_code, error_codes(refused)) == (403, [1005])
+
+
+def test_a_gateway_whose_key_is_enough(api: Api) -> None:
+    api.control.switch(demanded_headers={"D360-API-KEY": "key-1"}, demanded_headers_suffice=True, login=False)
+    api.control.clear_requests()
+    key = {"D360-API-KEY": "key-1"}
+    assert api.call("PATCH", SETTINGS, headers=key, json={"callback_persist": False}).status_code == 200
+    assert api.call("GET", "/v1/health", headers={**key, "Authorization": "Bearer nonsense"}).status_code == 200
+    assert api.call("GET", SETTINGS).status_code == 401
+    assert api.control.stored() == {"callback_persist": False}
+    entries = api.control.requests()
+    assert [(entry["status"], entry["authorization"], entry["user"]) for entry in entries] == [
+        (200, "none", None),
+        (200, "bearer", None),
+        (401, "bearer", None),
+    ]
+    assert "key-1" not in json.dumps(entries)
+
+
 def test_switch_token_seconds(api: Api) -> None:
     api.control.switch(token_seconds=-1)
     token = api.login("admin", PASSWORD).json()["users"][0]["token"]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import stat
@@ -154,6 +155,16 @@ def test_a_webapp_that_restarts_remembers(pki: Pki, tmp_path: pathlib.Path) -> N
             assert api.settings()["wa_id"] == "491"
             assert [entry["method"] for entry in api.control.requests()] == ["PATCH", "GET", "GET"]
             api.close()
+
+
+def test_a_further_log_of_requests(pki: Pki, tmp_path: pathlib.Path) -> None:
+    with running("webapp", *pki.tls, "--web-log", str(tmp_path / "web.log")) as (_, urls):
+        api = Api(urls[0], pki.ca)
+        api.settings()
+        api.control.clear_requests()
+        api.close()
+    (line,) = (tmp_path / "web.log").read_text(encoding="utf-8").splitlines()
+    assert (json.loads(line)["path"], json.loads(line)["status"]) == (SETTINGS, 200)
 
 
 def test_a_certificate_of_its_own(tmp_path: pathlib.Path) -> None:

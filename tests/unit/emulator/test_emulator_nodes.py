@@ -10,11 +10,12 @@ import os
 import pathlib
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from emulated import PASSWORD, Api, Pki, error_codes, eventually, run_command, running
+from emulated import PACKAGE_PARENT, PASSWORD, Api, Pki, error_codes, eventually, run_command, running
 
 from wabiz_emulator import store
 
@@ -89,6 +90,8 @@ def test_a_single_client_needs_its_coreapp(cluster: Cluster) -> None:
     assert cluster.api.control.nodes()[name]["starts"] == 2
     end(again, signal.SIGKILL)
     assert [error_codes(answer) for answer in refusals()] == [[1014]] * 3
+    for kind in ("message", "media"):
+        assert error_codes(cluster.api.call("PUT", f"/v1/services/{kind}/gc")) == [1014]
     assert cluster.events("stop") == ["wacore"]
     assert cluster.events("start") == ["wacore", "wacore"]
     assert cluster.events("duplicate") == []
@@ -145,12 +148,19 @@ def test_high_availability(cluster: Cluster) -> None:
     assert cluster.statuses()["wacore2"] == ("coreapp", "disconnected")
     gc = cluster.api.call("PUT", "/v1/services/message/gc").json()["services"]["message"]["gc"]
     assert gc == {nodes["wacore1"][1]: {"status": "processing"}}
+    # The media are the leader's work: one answer.
+    media = cluster.api.call("PUT", "/v1/services/media/gc").json()["services"]["media"]["gc"]
+    assert media == {"status": "processing"}
 
 
 def test_multiconnect_connects_the_primary_master_too(cluster: Cluster) -> None:
-    cluster.api.control.switch(shards=2)
     for name in ("master1", "master2", "wacore1", "wacore2", "wacore3"):
         cluster.start_in_cluster(name)
+    shards = "/v1/account/shards"
+    assert error_codes(cluster.api.call("POST", shards, json={"shards": 3})) == [1009]
+    assert error_codes(cluster.api.call("POST", shards, json={})) == [1008]
+    assert cluster.api.call("POST", shards, json={"shards": 2}).status_code == 201
+    assert cluster.api.call("GET", shards).json()["account"] == {"shards": 2}
     eventually(lambda: cluster.connected() == ["master1", "wacore1", "wacore2"], "not two shards and a master")
     assert cluster.api.call("GET", "/v1/support").json()["support"].keys() == cluster.api.health().keys()
 
@@ -170,6 +180,7 @@ def test_settings_go_through_the_primary_master(cluster: Cluster) -> None:
     assert cluster.statuses()["master2"][0] == "primary_master"
     end(second)
     assert error_codes(cluster.api.call("GET", SETTINGS)) == [1014]
+    assert error_codes(cluster.api.call("PUT", "/v1/services/media/gc")) == [1014]
     assert cluster.api.call("GET", "/v1/health").status_code == 200
 
 
@@ -241,9 +252,31 @@ def test_database_stand_in_and_the_wait_for_it(tmp_path: pathlib.Path) -> None:
         there = {"WA_DB_HOSTNAME": "127.0.0.1", "WA_DB_PORT": port}
         assert run_command("wait-for-database", environment=there).returncode == 0
     gone = run_command("wait-for-database", "--timeout", "0.3", environment=there)
-    assert (gone.returncode, "no database" in gone.stderr) == (1, True)
+    assert gone.returncode == 1
+    told, gave_up = gone.stderr.splitlines()
+    assert told == f"waiting for the database: 127.0.0.1 resolves, but port {port} does not answer (Connection refused)"
+    assert gave_up.startswith("no database after 0.3 seconds: 127.0.0.1 resolves")
     skipped = run_command("wait-for-database", environment={**there, "WA_EMULATOR_SKIP_DB_WAIT": "1"})
     assert skipped.returncode == 0
+
+
+def test_a_database_name_that_does_not_resolve_is_told_at_once() -> None:
+    nameless = {"WA_DB_HOSTNAME": "no-such-name.invalid"}
+    waiting = subprocess.Popen(
+        [sys.executable, "-m", "wabiz_emulator", "wait-for-database", "--timeout", "60"],
+        env={**os.environ, "PYTHONPATH": str(PACKAGE_PARENT), **nameless},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert waiting.stderr is not None
+    with waiting.stderr:
+        told = waiting.stderr.readline()
+        assert told.startswith("waiting for the database: the name no-such-name.invalid does not resolve; ")
+        assert "network_mode: bridge" in told
+        # It goes on: the database may come yet.
+        assert waiting.poll() is None
+        waiting.kill()
+        waiting.wait(10)
 
 
 def alive(pid: int) -> bool:

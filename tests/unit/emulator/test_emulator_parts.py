@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import pathlib
+import re
 from typing import Any
 
 import pytest
 
-from wabiz_emulator import accounts, faults, health, logs, switches
+from wabiz_emulator import accounts, builds, faults, health, logs, switches
 
 NOW = 1000.0
 SWITCHES = switches.Switches(connect_seconds=2.0, heartbeat_timeout=3.0)
@@ -132,11 +135,31 @@ def test_wrong_faults_are_refused(values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"nested": "both"}, {"no_such": 1}, {"shards": "2"}, {"flat_get": 1}, {"shards": True}]
+    "changes",
+    [
+        {"nested": "both"},
+        {"no_such": 1},
+        {"shards": "2"},
+        {"flat_get": 1},
+        {"shards": True},
+        {"demanded_headers_status": 500},
+    ],
 )
 def test_wrong_switches_are_refused_by_name(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(changes))):
         switches.Switches().changed(changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"client_version": "2.57.2"}, 180 * 86400),
+        ({"client_version": "2.56.1"}, 45 * 86400),
+        ({"expires_on": "1970-01-03"}, 2 * 86400),
+    ],
+)
+def test_builds_expire(changes: dict[str, Any], expected: int) -> None:
+    assert builds.expire_timestamp(switches.Switches().changed(changes), NOW) == expected
 
 
 def test_switches_as_text() -> None:
@@ -176,3 +199,15 @@ def test_tokens() -> None:
     assert accounts.verify(text[:-1], "key") is None
     assert accounts.verify("nonsense", "key") is None
     assert accounts.verify(accounts.issue("admin", "key", -1)[0], "key") is None
+
+
+def test_the_readme_lists_every_switch() -> None:
+    readme = (pathlib.Path(switches.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`|see below) \| (.*) \|$", readme, re.MULTILINE)
+    listed = listed[[name for name, *_ in listed].index("nested") :][: len(dataclasses.fields(switches.Switches))]
+    defaults = dataclasses.asdict(switches.Switches())
+    assert [name for name, *_ in listed] == list(defaults)
+    for field, (name, default, meaning) in zip(dataclasses.fields(switches.Switches), listed, strict=True):
+        assert json.loads(default or "null") == (defaults[name] if default else None)
+        assert meaning.startswith(field.metadata["meaning"])
+        assert all(f"`{choice}`" in meaning for choice in field.metadata["choices"])

@@ -58,6 +58,7 @@ def test_get_adds_the_number_and_leaves_out_what_the_samples_lack() -> None:
     assert set(DEFAULTS) - set(reported) == absent
     assert set(reported) - set(DEFAULTS) == {"wa_id"}
     assert reported["wa_id"] == "491"
+    assert settings.reported({}, Switches(unregistered=True))["wa_id"] == ""
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,13 @@ def test_every_problem_is_reported() -> None:
     assert codes({"callback_persist": 1, "no_such_key": 1, "media": {}, "wa_id": "1"}) == [1009, 1010, 1008, 1010]
 
 
+def test_http_webhooks_can_be_accepted() -> None:
+    accept = Switches(http_webhooks="accept")
+    body = {"webhooks": {"url": "http://example.com/hook"}}
+    assert settings.patched({}, body, accept) == body
+    assert codes({"webhooks": {"url": "ftp://example.com"}}, accept) == [1009]
+
+
 @pytest.mark.parametrize("body", [None, [], "text", 3])
 def test_a_body_that_is_no_object_is_not_a_request(body: Any) -> None:
     assert codes(body) == [1025]
@@ -192,6 +200,36 @@ def test_old_clients_do_not_know_newer_keys(version: str, newer: dict[str, Any])
     first = next(iter(newer))
     assert first not in settings.reported({}, old) or "message" not in settings.reported({}, old)[first]
     assert settings.patched({}, newer, ALL) == newer
+
+
+@pytest.mark.parametrize(
+    ("version", "hidden"),
+    [
+        # LOCALWAB recorded the defaults of a 2.33.4 client: it reports all four.
+        ("2.33.4", set()),
+        ("2.35", {"pass_through"}),
+        ("2.41.2", {"pass_through", "sent_status"}),
+        ("2.49.0", {"pass_through", "sent_status", "db_garbagecollector_enable"}),
+        (
+            "2.57.2",
+            {"pass_through", "sent_status", "db_garbagecollector_enable", "skip_referral_media_download"},
+        ),
+    ],
+)
+def test_what_get_leaves_out_depends_on_the_version(version: str, hidden: set[str]) -> None:
+    both = [settings.reported({}, Switches(client_version=version, report_all=all_)) for all_ in (True, False)]
+    always = {"axolotl_context_striping_disabled", "webhook_payload_conversation_pricingmodel_disabled"}
+    assert set(both[0]) - set(both[1]) == always | hidden
+
+
+def test_the_oldest_clients_know_keys_that_later_ones_do_not() -> None:
+    old = Switches(client_version="2.23.4")
+    body = {"on_call_pager": "491", "tcp_listen_address": "any"}
+    assert settings.patched({}, body, old) == body
+    assert settings.reported(body, old).items() >= body.items()
+    assert codes({"on_call_pager": 1}, old) == [1009]
+    assert codes(body, Switches(client_version="2.25.0")) == [1010, 1010]
+    assert set(body).isdisjoint(settings.reported({}, Switches(client_version="2.25.0")))
 
 
 def test_pass_through_can_be_switched_on_before_2_35() -> None:

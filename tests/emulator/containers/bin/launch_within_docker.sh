@@ -11,7 +11,8 @@ if [ "${WA_EMULATOR_IMAGE}" = coreapp ]; then
     exec python3 -m wabiz_emulator node --store "${store}" --id "${short_id}"
 fi
 
-set -- webapp --host 0.0.0.0 --port 443 --store "${store}" --switch "client_version=${WA_EMULATOR_CLIENT_VERSION}"
+set -- webapp --host 0.0.0.0 --port 443 --store "${store}" --web-log /var/log/whatsapp/web.log \
+    --switch "client_version=${WA_EMULATOR_CLIENT_VERSION}" --switch "expires_on=${WA_EMULATOR_EXPIRES_ON}"
 if [ -n "${WA_EMULATOR_TLS_CERT:-}" ]; then
     set -- "$@" --tls-cert "${WA_EMULATOR_TLS_CERT}" --tls-key "${WA_EMULATOR_TLS_KEY}"
 else

@@ -120,7 +120,8 @@ def test_the_default_of_restart_bound_is_the_documented_union() -> None:
 
 
 def test_the_emulator_reads_the_reference_in_the_same_way() -> None:
-    witness = {".".join(path): key for path, key in emulated.KEYS.items()}
+    # The page has dropped some keys, long before any version that somebody may still run.
+    witness = {".".join(path): key for path, key in emulated.KEYS.items() if not key.until}
     assert set(witness) == set(KEYS)
     for name, key in KEYS.items():
         other = witness[name]
