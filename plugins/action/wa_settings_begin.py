@@ -14,8 +14,8 @@ from typing import Any
 
 from ansible.utils.display import Display
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
-from ansible_collections.wabiz.onprem.plugins.module_utils._errors import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
     application_settings,
@@ -279,7 +279,13 @@ class ActionModule(DirectAction):
             if name in waiting and carried["wanted"]["settings"]:
                 restarts += carried["restarts"]  # all Coreapps of the cluster
             elif carried["may_restart"] and (len(carried["members"]) == 1 or self._comes_first("handler")):
-                again = {**carried, "id": secrets.token_hex(8), "settings": None, "wanted": {"settings": [], "everything": True}, "by_itself": True}
+                again = {
+                    **carried,
+                    "id": secrets.token_hex(8),
+                    "settings": None,
+                    "wanted": {"settings": [], "everything": True},
+                    "by_itself": True,
+                }
                 steps += self._demand(self._keep(again))
             elif name in waiting:
                 restarts += carried["restarts"]

@@ -482,7 +482,8 @@ class Work:
         known = {
             name
             for name, value in values.items()
-            if records and all(record.sent is not None and record.sent.knows(name, value, self._version) for record in records)
+            if records
+            and all(record.sent is not None and record.sent.knows(name, value, self._version) for record in records)
         }
         if known:
             self._settings = without(self._settings, known)
