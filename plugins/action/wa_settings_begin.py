@@ -167,17 +167,17 @@ class ActionModule(DirectAction):
         if self._single:
             return self._compare(options)
         with alone("cluster", self._cluster):
-            # Settings of a cluster are written once, whichever of its hosts comes first.
+            # Settings of a cluster are read and written once, whichever of its hosts comes first.
             other = claim(self._cluster)
-            if (
-                other is not None
-                and (other["host"] != self._own and other["state"] == "open")
-                and other["host"] in self._vars["ansible_play_batch"]
-            ):
-                return {"msg": f"{other['host']} does this for cluster {self._cluster}"}
+            if other is not None and other["host"] != self._own and other["declaration"] == repr(options):
+                if other["state"] == "done":
+                    return self._compare(None)
+                if other["state"] == "open" and other["host"] in self._vars["ansible_play_batch"]:
+                    return {"msg": f"{other['host']} does this for cluster {self._cluster}"}
             found = self._compare(options)
-            state = "failed" if found.get("failed") else "open" if found.get("steps") else "done"
-            set_claim(self._cluster, self._own, state)
+            goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
+            state = "failed" if found.get("failed") else "open" if goes_on else "done"
+            set_claim(self._cluster, self._own, state, repr(options))
             return found
 
     def _may_restart(self) -> bool:

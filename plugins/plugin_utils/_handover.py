@@ -81,9 +81,14 @@ def take(kind: str, name: str) -> list[Any]:
     return list(found)
 
 
-def set_claim(cluster: str, host: str, state: str) -> None:
-    """Says how far the host is that does the work of a cluster in this run: C(open), C(done) or C(failed)."""
-    keep({"host": host, "state": state}, "claim", cluster)
+def set_claim(cluster: str, host: str, state: str, declaration: str | None = None) -> None:
+    """Says which host does the work of a cluster in this run, for which declaration, and how far it is.
+
+    state: C(open), C(done) or C(failed).
+    """
+    before = claim(cluster) or {}
+    said = before.get("declaration", "") if declaration is None else declaration
+    keep({"host": host, "state": state, "declaration": said}, "claim", cluster)
 
 
 def claim(cluster: str) -> dict[str, str] | None:

@@ -238,6 +238,7 @@ class Work:
         self._waited = False
         self._restarts: list[Restart] | None = None
         self._expected: int | None = None
+        self._regained: str | None = None  # what is missing while a node is to come back
         self._now: _Now | None = None
         self._warned: set[str] = set()
 
@@ -592,9 +593,14 @@ class Work:
         if not returning or self.check_mode:
             return {}
         port.say(f"Waiting for {', '.join(returning)}, which has started since and was not seen healthy yet")
-        missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
-        if missing is not None:
+        # A run that died may have left the node stopped; then its host's turn comes early enough to start it again.
+        patience = None
+        if self.context.api_here and any(_left_by_a_run(look) for look in self._looks):
+            patience = self.context.health_timeout / 2
+        missing = self._await_health(port, None, self._clock() + (patience or self.context.health_timeout))
+        if missing is not None and patience is None:
             raise Failed(self._not_returned(returning, missing))
+        self._regained = missing
         return {}
 
     def _adopt(self) -> None:
@@ -615,6 +621,11 @@ class Work:
         if look is None or look.record is None or self.check_mode:
             return {}
         adopted_record, returning = look.record, look.record.returning
+        if returning is not None and self._regained is not None:
+            self._restart_again(port, known, returning)
+            missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
+            if missing is not None:
+                raise Failed(self._not_returned(_returning(look), missing))
         if _returning(look):
             missing = self._await_node(port, known, returning, self._clock() + self.context.health_timeout)
             if missing is not None:
@@ -630,6 +641,20 @@ class Work:
 
         self._update(port, host, change)
         return {}
+
+    def _restart_again(self, port: Port, known: _Member, returning: Pending) -> None:
+        """Restarts the node that a run stopped and left, since without it the cluster does not get healthy."""
+        backend = BACKENDS[known.member.backend]
+        label = f"{returning.name} on {known.member.host}"
+        port.say(f"Restarting {label} again, which an earlier run stopped and which did not come back")
+        try:
+            nodes = backend.look(port.host, known.member)
+            node = next((node for node in nodes if is_same(returning, node)), None)
+            if node is not None:
+                stop_timeout = int(self.context.values["restart_stop_timeout"])
+                backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
+        except Problem as problem:
+            raise Failed(self._not_returned([label], str(problem))) from None
 
     def _await_node(self, port: Port, known: _Member, returning: Pending | None, end: float) -> str | None:
         """Waits until the engine says that a host's nodes with a restart behind them run; what is wrong, or None."""
@@ -887,6 +912,10 @@ def _returning(look: Look) -> list[str]:
     names = [returning.name] if returning is not None else []
     names += [node.name for node in unproven(look) if node.name not in names]
     return [f"{name} on {look.host}" for name in names]
+
+
+def _left_by_a_run(look: Look) -> bool:
+    return look.record is not None and look.record.returning is not None
 
 
 class Unwritten(Failed):
