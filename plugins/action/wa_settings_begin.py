@@ -81,7 +81,7 @@ class ActionModule(DirectAction):
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entry = str(self._task.args.get("entry", "main"))
-        result.update(changed=False, steps=[], restarts=[], **(_conclusion() if entry == "main" else {}))
+        result.update(changed=False, steps=[], restarts=[], **(_conclusion(_summary()) if entry == "main" else {}))
         try:
             found = {"main": self._main, "restart": self._restart, "handler": self._handler, "pending": self._pending}
             result.update(found[entry]())
@@ -173,7 +173,9 @@ class ActionModule(DirectAction):
                 if other["state"] == "done":
                     return self._compare(None)
                 if other["state"] == "open" and other["host"] in self._vars["ansible_play_batch"]:
-                    return {"msg": f"{other['host']} does this for cluster {self._cluster}"}
+                    record = self._own_record()
+                    summary = _summary(pending=record.labels() if record is not None else [])
+                    return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
             found = self._compare(options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
             state = "failed" if found.get("failed") else "open" if goes_on else "done"
@@ -225,7 +227,7 @@ class ActionModule(DirectAction):
     def _said(self, found: Result, record: Record | None) -> Result:
         """What is to be said of a host that is done with this task."""
         pending = record.labels() if record is not None else []
-        summary = {"changed_settings": found.get("changed_settings", []), "restarted": [], "pending": pending}
+        summary = _summary(found.get("changed_settings", []), pending)
         if found.get("changed") or pending:
             self._say(summary_line(self._cluster, summary, bool(self._task.check_mode), self._may_restart()))
         shown = {"ansible_stats": report(self._own, summary)} if self._values["report"] else {}
@@ -449,6 +451,9 @@ class ActionModule(DirectAction):
         return None if here else delegate
 
 
-def _conclusion(summary: Mapping[str, Any] | None = None) -> Result:
-    summary = summary or {"changed_settings": [], "restarted": [], "pending": []}
+def _summary(changed_settings: list[str] | None = None, pending: list[str] | None = None) -> dict[str, list[str]]:
+    return {"changed_settings": changed_settings or [], "restarted": [], "pending": pending or []}
+
+
+def _conclusion(summary: Mapping[str, Any]) -> Result:
     return {"wa_settings_summary": summary, "wa_settings_restart_required": bool(summary["pending"])}

@@ -145,10 +145,9 @@ def test_check_mode_names_the_nodes_of_the_real_run_once_and_in_order(
     assert len(re.findall(r"would (?:be )?restart", check.output, re.IGNORECASE)) == 1, check.output
     real = apply(ansible, [cluster], VALUES, play=SHOWN)
     assert real.rc == 0, real.output
-    host = next(iter(cluster.hosts))
-    predicted = nodes_in(summary(check, host)["pending"])
-    assert predicted == cluster.starts()
-    assert nodes_in(summary(real, host)["restarted"]) == cluster.starts()
+    # Whichever host came first has acted for all.
+    assert cluster.starts() in [nodes_in(summary(check, host)["pending"]) for host in cluster.hosts]
+    assert cluster.starts() in [nodes_in(summary(real, host)["restarted"]) for host in cluster.hosts]
     printed = check.output[re.search(r"would (?:be )?restart", check.output, re.IGNORECASE).start() :]  # type: ignore[union-attr]
     assert nodes_in(printed)[:3] == cluster.starts()
     assert changed(check) >= 1
@@ -164,7 +163,7 @@ def test_check_mode_shows_what_an_earlier_run_left_and_leaves_it(
     check = apply(ansible, [cluster], VALUES, "--check", play=SHOWN)
     assert check.rc == 0, check.output
     assert len(re.findall(r"would (?:be )?restart", check.output, re.IGNORECASE)) == 1
-    assert sorted(nodes_in(summary(check, next(iter(cluster.hosts)))["pending"])) == NODES
+    assert NODES in [sorted(nodes_in(summary(check, host)["pending"])) for host in cluster.hosts]
     assert ([path.read_text() for path in cluster.leftovers()], cluster.starts()) == (before, [])
 
 
