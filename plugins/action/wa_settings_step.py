@@ -105,21 +105,23 @@ class ActionModule(ActionBase):
         item = self._task.args["step"]
         work = self._work(str(item["context"]))
         port = _Port(self, work.context, str(item["host"]), task_vars or {})
+        phase = str(item["phase"])
+        doing = recall("doing", work.context.id, phase)[item["at"]]
         did = False
-        for name, host, node in item["do"]:
+        for name, host, node in doing:
             if work.failure is not None and name not in _CLEANING:
                 continue
             did = True
             result.update(self._do(work, port, str(name), str(host), str(node)))
         if not did:
             result.update(skipped=True, msg="left out after the failure before")
-        elif {str(step[0]) for step in item["do"]} - _OF_NODE:
+        elif {str(step[0]) for step in doing} - _OF_NODE:
             result.pop("skipped", None)
         if work.warnings:
             result["warnings"] = [*result.get("warnings", ()), *work.warnings]
             work.warnings = []
         if item.get("last"):
-            result.update(self._conclusion(work, port, str(item["last"])))
+            result.update(self._conclusion(work, port, phase))
         return result
 
     def _work(self, context: str) -> Work:

@@ -98,14 +98,14 @@ def as_items(
             last = {"context": context, "host": host or own, "api": on_api and api is not None, "do": []}
             items.append(last)
         last["do"].append([step.name, step.about or step.host or "", step.node or ""])
-    for item in items:
-        item["label"] = label(item)
+    for at, item in enumerate(items):
+        item.update(label=label(item), phase=phase, at=at)
         if item["host"] in asked_from and not item["api"]:
             item.update(delegate_to=asked_from[item["host"]], api=True)
         elif item["host"] != own or item["api"]:
             item["delegate_to"] = item["host"]
     if items:
-        items[-1]["last"] = phase
+        items[-1]["last"] = True
     return items
 
 

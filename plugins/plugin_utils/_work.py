@@ -29,7 +29,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, 
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Host, Member, Problem, only
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, keep
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     ClientHealth,
@@ -140,9 +140,11 @@ class Context:
         return next(member for member in self.members if member.host == host)
 
     def items(self, steps: Iterable[Step], phase: str) -> list[Item]:
-        """Steps as the items of a loop."""
+        """Steps as the items of a loop. What an item does is kept, so that a result shows no more than people want to see."""
         asked = {m.host: self.api or "localhost" for m in self.members if BACKENDS[m.backend].on_api_host}
-        return as_items(self.id, steps, self.host, self.api, phase, asked)
+        items = as_items(self.id, steps, self.host, self.api, phase, asked)
+        keep([item.pop("do") for item in items], "doing", self.id, phase)
+        return items
 
     @property
     def masters(self) -> bool | None:

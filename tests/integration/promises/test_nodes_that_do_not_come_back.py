@@ -76,7 +76,7 @@ def test_message_names_the_node_its_state_and_what_is_pending(
     restart_breakably(trio, tmp_path, "wacore2")
     run = apply(ansible, [trio], VALUES)
     assert run.rc != 0
-    failures = [r["result"]["msg"] for r in run.records if r["event"] == "failed" and "wacore2" in str(r["result"])]
+    failures = [r["result"]["msg"] for r in run.records if r["event"] == "item_failed"]
     assert len(failures) == 1, "one failure is one error"
     assert nodes_in(failures[0])[0] == "wacore2"
     assert "wacore3" in failures[0]
