@@ -167,7 +167,7 @@ def targets(
     masters_too = MASTERS_TOO in wanted.settings if masters is None else masters
     return Targets(
         nodes={
-            look.host: tuple(node for node in look.nodes if node.running and (node.kind == COREAPP or masters_too))
+            look.host: tuple(node for node in look.nodes if node.kind == COREAPP or masters_too)
             for look in looks
             if look.problem is None
         },

@@ -146,8 +146,8 @@ class Record:
 
     @property
     def waits(self) -> bool:
-        """Whether nodes of this host are to restart, or to be seen healthy."""
-        return bool(self.nodes or self.returning)
+        """Whether nodes of this host are to restart, or to be seen healthy, or may have to."""
+        return bool(self.nodes or self.returning) or self.noted < self.generation
 
     @property
     def is_empty(self) -> bool:
@@ -323,9 +323,9 @@ def note_written(record: Record, nodes: Sequence[Node], connected_before: int | 
     """The record after the settings of the latest demand were written, or certainly will not be written any more.
 
     Whatever starts from now on runs with the stored values; what runs now need not, also if it was made after the demand.
-    What is stopped now will load them when it starts.
+    What is stopped now will load them when it starts. Of Coreapps none need have been there at the demand.
     """
-    kinds = {entry.kind for entry in record.nodes if entry.generation > record.noted}
+    kinds = {COREAPP, *(entry.kind for entry in record.nodes if entry.generation > record.noted)}
     kept = [entry for entry in record.nodes if entry.kind not in kinds]
     now = [_entry(node, record.generation) for node in nodes if node.running and node.kind in kinds]
     return tidy(

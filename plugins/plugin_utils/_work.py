@@ -59,6 +59,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Unreadable,
     begin_restart,
     demand,
+    highest,
     is_same,
     may_take,
     note_written,
@@ -194,6 +195,7 @@ class _Member:
     stored: str | None = None  # the text of the record as it lies there
     before: Record | None = None  # before this work's demand
     leased: bool = False
+    told: bool = False  # what other records say is pending here is on this host's own record
 
 
 @dataclass
@@ -249,6 +251,11 @@ class Work:
     @property
     def _looks(self) -> list[Look]:
         return [known.look for known in self._members.values() if known.look is not None]
+
+    @property
+    def _told(self) -> list[Look]:
+        """Looks at hosts that other records need not speak of any more."""
+        return [known.look for known in self._members.values() if known.look is not None and known.told]
 
     @property
     def _due(self) -> bool:
@@ -441,7 +448,7 @@ class Work:
 
         def change(present: Record) -> Record:
             after = replace(ready, lease=present.lease, client=self._client)
-            if self._wanted and (nodes or found.elsewhere):
+            if self._wanted:
                 after = demand(
                     after,
                     nodes,
@@ -457,6 +464,7 @@ class Work:
 
         if ready != look.record or self._wanted:
             self._update(port, host, change)
+        self._members[host].told = True
         return {}
 
     def _decide(self, port: Port) -> None:
@@ -498,6 +506,7 @@ class Work:
         """Writes the settings and reads them back."""
         if self._settings is None or not self._due:
             return {}
+        self._written = {"failed": True}  # until the answer is there, nobody knows
         result = port.api("wa_application_settings", self._settings, check_mode=self.check_mode)
         self._written = result
         health = read_client_health(result.pop("health", None))
@@ -534,7 +543,7 @@ class Work:
                     record = withdraw(record, before)
                 else:
                     record = note_written(record, nodes, self._health.connected)
-            record = without_seen(record, self._looks)
+            record = without_seen(record, self._told)
             return self._learned(record)
 
         known.look = replace(look, nodes=nodes)
@@ -642,6 +651,7 @@ class Work:
             return tidy(replace(record, returning=None))
 
         self._update(port, host, change)
+        known.told = True
         return {}
 
     def _restart_again(self, port: Port, known: _Member, returning: Pending) -> None:
@@ -750,7 +760,8 @@ class Work:
             at.generation = record.generation
             lease = record.lease
             renewed = None if lease is None else replace(lease, renewal=lease.renewal + 1)
-            return begin_restart(replace(record, lease=renewed), node)
+            before = highest(record.connected_before, self._expected)
+            return begin_restart(replace(record, lease=renewed, connected_before=before), node)
 
         self._update(port, host, change)
         watch = _Watch(port.watch(), node) if not backend.tells_starts else None
@@ -864,7 +875,7 @@ class Work:
             for node in done:
                 if any(entry.id == node.id for entry in record.nodes):
                     record = settle(record, node, record.generation)
-            return without_seen(record, self._looks)
+            return without_seen(record, self._told)
 
         return self._release(port, host, change)
 

@@ -435,11 +435,12 @@ class Machine:
                     Member(name, name in self._inside, BACKEND, (), "", (), "/") for name in self._scenario.hosts
                 ),
                 environments={},
-                connection={},
+                connection={"api_url": "https://client:9090"},
                 settings={"settings": {SETTING: self._planned.value}} if writes else None,
                 wanted=Wanted((SETTING,) if differs else (), self._planned.everything),
                 unverified=(),
                 changes=(),
+                client_version=None,
                 values={
                     "restart_stop_timeout": 60,
                     "health_timeout": HEALTH_TIMEOUT,
