@@ -122,6 +122,16 @@ class Targets:
     warnings: tuple[str, ...] = ()
 
 
+def as_health_says(nodes: Iterable[Node], health: ClientHealth) -> tuple[Node, ...]:
+    """Nodes of which only the name is known, with the role that the client's health gives to that name."""
+    known = []
+    for node in nodes:
+        entry = health.find(node) if not node.id else None
+        is_master = entry is not None and entry.role.endswith("_master")
+        known.append(replace(node, kind=MASTER) if is_master else node)
+    return tuple(known)
+
+
 # --- a demand ----------------------------------------------------------------------------------------------------
 
 

@@ -38,6 +38,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     Targets,
     Wanted,
     adopted,
+    as_health_says,
     expected_connected,
     in_order,
     is_pending,
@@ -295,10 +296,10 @@ class Work:
             return {}
         member = known.member
         try:
-            nodes = tuple(BACKENDS[member.backend].look(port.host, member))
+            nodes = self._nodes(port, known)
             record, lost = self._take_lease(port, known)
             if self._waited:
-                nodes = tuple(BACKENDS[member.backend].look(port.host, member))
+                nodes = self._nodes(port, known)
         except Problem as problem:
             known.look = Look(host, member.inside, problem=str(problem))
             return {}
@@ -309,6 +310,10 @@ class Work:
         if lost is not None:
             self._warn(f"the record of pending restarts cannot be read, so every restart is pending: {lost}")
         return {}
+
+    def _nodes(self, port: Port, known: _Member) -> tuple[Node, ...]:
+        """The nodes of a host as they are now. Raises Problem."""
+        return as_health_says(BACKENDS[known.member.backend].look(port.host, known.member), self._health)
 
     def _take_lease(self, port: Port, known: _Member) -> tuple[Record, str | None]:
         store = port.store(known.member, self.context.cluster)
@@ -425,6 +430,9 @@ class Work:
         if not self._due:
             return {}
         self._health = read_client_health(port.api("wa_health_info", {}))
+        for known in self._members.values():
+            if known.look is not None:
+                known.look = replace(known.look, nodes=as_health_says(known.look.nodes, self._health))
         return {}
 
     # --- a demand --------------------------------------------------------------------------------------------
@@ -531,7 +539,7 @@ class Work:
         writes = self._settings is not None and bool(self._wanted.settings)
         if writes and not self._certainly_unwritten:
             try:
-                nodes = tuple(BACKENDS[known.member.backend].look(port.host, known.member))
+                nodes = self._nodes(port, known)
             except Problem as problem:
                 # Then every node stays pending until a run can tell.
                 self._warn(f"{host} cannot be looked at after the writing ({problem})")
@@ -660,7 +668,7 @@ class Work:
         label = f"{returning.name} on {known.member.host}"
         port.say(f"Restarting {label} again, which an earlier run stopped and which did not come back")
         try:
-            nodes = backend.look(port.host, known.member)
+            nodes = self._nodes(port, known)
             node = next((node for node in nodes if is_same(returning, node)), None)
             if node is not None:
                 stop_timeout = int(self.context.values["restart_stop_timeout"])
@@ -674,11 +682,11 @@ class Work:
         seen = ""
         while True:
             try:
-                nodes = BACKENDS[known.member.backend].look(port.host, known.member)
+                nodes = self._nodes(port, known)
             except Problem as problem:
                 return str(problem)
             if known.look is not None:
-                known.look = replace(known.look, nodes=tuple(nodes))
+                known.look = replace(known.look, nodes=nodes)
             watched = self._watched(known, returning)
             state = " ".join(node.incarnation for node in watched)
             if state != seen:
@@ -752,7 +760,7 @@ class Work:
         backend = BACKENDS[known.member.backend]
         node = item.node
         try:
-            node = only(backend.look(port.host, known.member), item.node) or item.node
+            node = only(self._nodes(port, known), item.node) or item.node
         except Problem as problem:
             raise Failed(f"{item.title}, {item.label}, cannot be looked at: {problem}; {self._left()}") from None
 
@@ -817,7 +825,7 @@ class Work:
         since = self._clock()
         while True:
             try:
-                nodes = backend.look(port.host, known.member)
+                nodes = self._nodes(port, known)
             except Problem as problem:
                 return str(problem)
             node = only(nodes, item.node)
@@ -831,7 +839,7 @@ class Work:
             fine = node is not None and node.running and node.steady
             if fine and self._clock() - since >= needed:
                 if known.look is not None:
-                    known.look = replace(known.look, nodes=tuple(nodes))
+                    known.look = replace(known.look, nodes=nodes)
                 return None
             if self._clock() >= end:
                 if node is None:
