@@ -172,8 +172,18 @@ def targets(
         alone = next(node.alone for node in coreapps if node.alone)
         raise Refused(f"{cluster} is no cluster: {alone}. Nothing is written or restarted")
     _refuse_strangers(cluster, looks, health)
-    if not partial_cluster:
-        _refuse_partial_view(cluster, looks, health)
+    unknown = _unaccounted(looks, health)
+    if unknown and partial_cluster:
+        warnings.append(
+            f"cluster {cluster}: no host of this inventory accounts for {', '.join(unknown)}, whose restart is for "
+            "somebody else to do"
+        )
+    elif unknown:
+        raise Refused(
+            f"cluster {cluster}: the client's health names {', '.join(unknown)}, which no host of this inventory accounts "
+            "for, so its restart would be forgotten. Run with the whole cluster in the inventory, or set "
+            "wa_settings_partial_cluster if that node is looked after elsewhere. Nothing is written or restarted"
+        )
     masters_too = MASTERS_TOO in wanted.settings if masters is None else masters
     return Targets(
         nodes={
@@ -235,19 +245,15 @@ def _refuse_strangers(cluster: str, looks: Sequence[Look], health: ClientHealth)
         )
 
 
-def _refuse_partial_view(cluster: str, looks: Sequence[Look], health: ClientHealth) -> None:
+def _unaccounted(looks: Sequence[Look], health: ClientHealth) -> list[str]:
+    """Coreapps that the client's health names and that no host accounts for, if all hosts were looked at."""
     if not health.clustered or health.nodes is None or any(look.problem is not None for look in looks):
-        return
+        return []
     nodes = [node for look in looks for node in look.nodes]
     unknown = [entry.name or "" for entry in health.nodes if entry.role == COREAPP and not _accounts(nodes, entry)]
     # Of a node without an id only the name is known, which need not be the one in health.
     nameless = [node for node in nodes if not node.id and node.kind == COREAPP and health.find(node) is None]
-    if len(unknown) > len(nameless):
-        raise Refused(
-            f"cluster {cluster}: the client's health names {', '.join(sorted(unknown))}, which no host of this inventory "
-            "accounts for, so its restart would be forgotten. Run with the whole cluster in the inventory, or set "
-            "wa_settings_partial_cluster if that node is looked after elsewhere. Nothing is written or restarted"
-        )
+    return sorted(unknown) if len(unknown) > len(nameless) else []
 
 
 def _accounts(nodes: Sequence[Node], entry: HealthNode) -> bool:
