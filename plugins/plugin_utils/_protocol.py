@@ -97,8 +97,8 @@ class ClientHealth:
             if short_id and node.id.startswith(short_id):
                 return entry
         for entry in self.nodes or ():
-            host_name = (entry.name or "").rpartition(":")[0]
-            if entry.name and (node.hostname or node.name) in (entry.name, host_name):
+            names = (node.hostname or node.name).split()
+            if entry.name and (entry.name in names or entry.name.rpartition(":")[0] in names):
                 return entry
         return None
 

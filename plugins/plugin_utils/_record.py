@@ -35,7 +35,7 @@ class Node:
 
     id: empty where the backend has none. kind: COREAPP or MASTER. running: False for what is stopped. steady: False
     while the engine starts it over and over. incarnation: empty where the backend cannot tell one start from another.
-    hostname: the first part of the node's name in health; empty where it is not known. unit: what makes the node anew
+    hostname: the first part of the node's name in health, or several that it may be, with spaces between; empty if not known. unit: what makes the node anew
     under another name, as a Deployment its pods; empty where a restart keeps the name. alone: why it must not restart outside
     a cluster; empty if it may.
     """

@@ -855,7 +855,8 @@ class Work:
             "wait_interval": _POLL,
             "expect_connected": 1 if self._expected is None else self._expected,
         }
-        entry = self._health.find(item.node) if item is not None else None
+        # What is made anew under another name has another one in health as well.
+        entry = self._health.find(item.node) if item is not None and not item.node.unit else None
         if entry is not None and entry.name:
             arguments["expect_nodes"] = [entry.name.rpartition(":")[0] or entry.name]
         result = port.api("wa_health_info", arguments)

@@ -210,7 +210,8 @@ def _node(deployment: Resource, pod: Resource) -> Node:
         running=(pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"),
         steady=not _trouble(pod),
         incarnation=f"{uid}/{restarts}",
-        hostname=str((pod.get("spec") or {}).get("hostname") or name),
+        # Meta's templates give the pod's address as its host name.
+        hostname=f"{(pod.get('spec') or {}).get('hostname') or name} {(pod.get('status') or {}).get('podIP', '')}".rstrip(),
         unit=full_name(deployment),
         alone=_alone(deployment),
     )
