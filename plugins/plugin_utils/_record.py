@@ -85,7 +85,7 @@ class Lease:
     renewal: int = 0
 
     def __str__(self) -> str:
-        return f"a run on {self.controller} (process {self.process.partition('/')[0]}, since {self.since})"
+        return f"another run on {self.controller} (process {self.process.partition('/')[0]}, since {self.since})"
 
 
 @dataclass(frozen=True)

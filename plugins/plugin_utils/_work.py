@@ -378,7 +378,7 @@ class Work:
             waited = moment - start
             if not mine and waited > limit:
                 raise Failed(
-                    f"cluster {self.context.cluster}: {record.lease} works on it since before, and "
+                    f"cluster {self.context.cluster}: {record.lease} works on it, and "
                     f"wa_settings_lock_timeout ({limit:g} s) is over. Nothing was changed by this run; its lease on "
                     f"{known.member.host} lies in {store.name}"
                 )
