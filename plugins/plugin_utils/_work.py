@@ -77,7 +77,7 @@ Result = dict[str, Any]
 
 _POLL = 0.2  # seconds between two looks at something that is expected soon
 _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the same when it is dead
-_WATCH = 0.01  # seconds between two looks for what may be over soon
+_WATCH = 0.05  # seconds between two looks for what may be over soon
 _SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
 _LEASE_SLACK = 60.0  # seconds
 
