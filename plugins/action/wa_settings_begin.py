@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
@@ -311,6 +312,8 @@ class ActionModule(DirectAction):
         direct = self.direct.with_flow(flow)
         args = {**self._connection_options(), **options}
         if self._api is None:
+            # This process is a worker of its own, so the task's environment can be its own, too.
+            os.environ.update(self._own_environment())
             result = run_here("wabiz.onprem.wa_application_settings", direct, args, self._run_of_task(self._vars))
         else:
             result = self._settings_by_module(args)
@@ -439,7 +442,7 @@ class ActionModule(DirectAction):
         API calls never need become, whatever the play says for the containers' sake.
         """
         delegate = str(self._values["api_delegate"])
-        here = HAS_REQUESTS and not any(self._task.environment or ()) and self._switched_on(self._vars)
+        here = HAS_REQUESTS and self._switched_on(self._vars)
         if delegate == self._own:
             here = here and self._connection.transport == "local" and self._same_python(self._vars)
         elif delegate in self._vars["groups"]["all"]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -57,9 +58,10 @@ display = Display()
 class _Port:
     """What a step may use of the present task."""
 
-    def __init__(self, action: ActionModule, context: Context, host: str, task_vars: dict[str, Any]) -> None:
+    def __init__(self, action: ActionModule, work: Work, host: str, task_vars: dict[str, Any]) -> None:
         self._action = action
-        self._context = context
+        self._work = work
+        self._context = context = work.context
         self.host = ConnectedHost(action, context.environments.get(host, {}), task_vars)
 
     def store(self, member: Member, cluster: str) -> Store:
@@ -69,8 +71,13 @@ class _Port:
         given = {**self._context.connection, **arguments}
         task = self._action._task
         if self._context.api_here:
+            # This process is a worker of its own, so the task's environment can be its own, too.
+            os.environ.update(self._context.environments.get(self._context.host, {}))
             run = Run(check_mode=check_mode, diff_mode=bool(task.diff), invocation=False, progress=self.say)
-            return run_here(f"wabiz.onprem.{module}", _FLOWS[module], given, run)
+            flow = _FLOWS[module]
+            if module == "wa_application_settings":
+                flow = flow.with_flow(partial(flow.flow, already_sent=self._work.already_sent))
+            return run_here(f"wabiz.onprem.{module}", flow, given, run)
         return self.host.module(f"wabiz.onprem.{module}", given, check_mode=check_mode)
 
     def watch(self) -> AbstractContextManager[Ask] | None:
@@ -104,7 +111,7 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         item = self._task.args["step"]
         work = self._work(str(item["context"]))
-        port = _Port(self, work.context, str(item["host"]), task_vars or {})
+        port = _Port(self, work, str(item["host"]), task_vars or {})
         phase = str(item["phase"])
         doing = recall("doing", work.context.id, phase)[item["at"]]
         did = False

@@ -260,10 +260,17 @@ class Work:
 
     @property
     def _due(self) -> bool:
-        """Whether there is anything to do, as far as it is known."""
-        if self._differs or self._peeked is None:
+        """Whether a restart may have to be written down or done, as far as it is known."""
+        if self._wanted or self._peeked is None:
             return True
         return self._peeked.is_pending and self.context.may_restart
+
+    def already_sent(self, name: str, value: Any, version: str | None) -> bool | None:
+        """What the records know of a value that the client does not report, as C(plan) asks for it."""
+        records = [look.record for look in self._looks if look.record is not None]
+        known = [record.sent.knows(name, value, version) for record in records if record.sent is not None]
+        told = [answer for answer in known if answer is not None]
+        return all(told) and len(told) == len(records) if told else None
 
     def peek(self, port: Port, host: str) -> Result:
         """Reads a record, without taking the lease."""
@@ -496,14 +503,8 @@ class Work:
         names = set(self._unverified) & set(self._wanted.settings)
         if self._settings is None or not names:
             return
-        records = [look.record for look in self._looks if look.record is not None]
         values = declared_values(self._settings, names)
-        known = {
-            name
-            for name, value in values.items()
-            if records
-            and all(record.sent is not None and record.sent.knows(name, value, self._version) for record in records)
-        }
+        known = {name for name, value in values.items() if self.already_sent(name, value, self._version)}
         if known:
             self._settings = without(self._settings, known)
             self._wanted = replace(
@@ -512,7 +513,7 @@ class Work:
 
     def write(self, port: Port, _host: str) -> Result:
         """Writes the settings and reads them back."""
-        if self._settings is None or not self._due:
+        if self._settings is None or not (self._due or self._differs):
             return {}
         self._written = {"failed": True}  # until the answer is there, nobody knows
         result = port.api("wa_application_settings", self._settings, check_mode=self.check_mode)
