@@ -124,7 +124,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is explored. nodes: host to its Coreapps. deaths_seen: runs share a machine, so the death of one can be seen."""
+    """What is explored. nodes: host to its Coreapps. deaths_seen: runs share a machine, so the death of one can be seen. away, down: hosts and
+    nodes, at the start. one_by_one: a run begins when the one before is over.
+    """
 
     name: str
     nodes: Mapping[str, Sequence[str]]
@@ -133,13 +135,15 @@ class Scenario:
     ha: bool = False
     deaths_seen: bool = True
     away: tuple[str, ...] = ()
+    down: tuple[str, ...] = ()
+    one_by_one: bool = False
 
     @property
     def hosts(self) -> list[str]:
         return list(self.nodes)
 
     def start(self) -> World:
-        nodes = tuple(Coreapp(host, name) for host, names in self.nodes.items() for name in names)
+        nodes = tuple(Coreapp(host, name, state=DOWN if name in self.down else UP) for host, names in self.nodes.items() for name in names)
         return World(
             stored=0,
             nodes=nodes,
@@ -580,6 +584,8 @@ class Model:
             request = machine.request(at)
             if request is None:
                 continue
+            if self.scenario.one_by_one and not self.is_quiet(world, number):
+                break
             for note, answer, after in self._effects(world, number, request):
                 label = f"run {number}: {machine.describe(at)}{note}"
                 yield label, self._settled(_with_run(after, number, machine.tell(at, answer)))
@@ -802,8 +808,9 @@ class Model:
 
     # --- what must hold --------------------------------------------------------------------------------------
 
-    def is_quiet(self, world: World) -> bool:
-        return all(machine.request(at) is None for machine, at in zip(self.machines, world.runs))
+    def is_quiet(self, world: World, first: int | None = None) -> bool:
+        """Whether all runs are over, or the first so many."""
+        return all(machine.request(at) is None for machine, at in list(zip(self.machines, world.runs))[:first])
 
     def check(self, world: World) -> None:
         """The invariants of a state. Raises Violation."""
