@@ -13,7 +13,18 @@ import pytest
 
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, NewDeployment, apply
-from support.plays import NOTIFY, ROLE, SHOW, changed, most_down, nodes_in, restart_breakably, summary, words
+from support.plays import (
+    NOTIFY,
+    ROLE,
+    SHOW,
+    changed,
+    connect_all,
+    most_down,
+    nodes_in,
+    restart_breakably,
+    summary,
+    words,
+)
 
 VALUES = {"log_level": "warning"}
 VARIABLES = {"ansible_python_interpreter": sys.executable, "wa_settings_values": VALUES}
@@ -30,6 +41,7 @@ def test_one_write_and_one_restart_each_however_the_play_runs(
     ansible: AnsibleCommands, new_cluster: NewDeployment, play: dict[str, Any]
 ) -> None:
     cluster = new_cluster()
+    connect_all(cluster)
     cluster.forget()
     run = apply(ansible, [cluster], VALUES, play=play)
     assert run.rc == 0, run.output
@@ -101,6 +113,7 @@ def test_restart_by_itself_restarts_every_coreapp_once(
     ansible: AnsibleCommands, new_cluster: NewDeployment, play: dict[str, Any]
 ) -> None:
     cluster = new_cluster()
+    connect_all(cluster)
     cluster.forget()
     run = apply(ansible, [cluster], {}, play={"roles": [], "tasks": [BY_ITSELF], **play})
     assert run.rc == 0, run.output

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,20 @@ def changed(run: CommandRun) -> int:
     return sum(host["changed"] for host in run.stats().values())
 
 
+def connect_all(cluster: Deployment) -> None:
+    """Have all three Coreapps connected, so that each that restarts is to be so again."""
+    cluster.client.control.switch(shards=3)
+    end = time.monotonic() + 30
+    while True:
+        nodes = cluster.client.control.nodes().values()
+        if all(node["gateway_status"] == "connected" for node in nodes if node["kind"] == "coreapp"):
+            return
+        assert time.monotonic() < end, nodes
+        time.sleep(0.1)
+
+
 def most_down(deployment: Deployment) -> int:
-    """How many nodes were down at once: stopped, and not connected since."""
+    """How many nodes were down at once: stopped, and not connected since. All have to have been connected before."""
     down: set[str] = set()
     most = 0
     for event in deployment.client.control.node_events():

@@ -1,10 +1,10 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Explores what runs, crashes and other people can do to a cluster, and holds the promises of restarts against each state.
+"""Explores what runs, crashes and others can do to a cluster, and holds the promises of restarts against each state.
 
-1. No silent debt: when all runs are over, every running Coreapp has the stored values or a record says that it has to restart.
-   One more run in peace then leaves all with the stored values and nothing pending.
+1. No silent debt: when all runs are over, every running Coreapp has the stored values, or a record says that it is to
+   restart. One more run in peace then leaves all with the stored values and nothing pending.
 2. Never two down by us, and no node stopped with fewer connected than before the first restart.
 3. No node restarts more often than there are changes, or doubts about one.
 
@@ -17,7 +17,6 @@ import os
 from collections.abc import Callable
 
 import pytest
-
 from exploring import Budget, Planned, Scenario, explore
 
 FACTOR = int(os.environ.get("WABIZ_EXPLORE", "1"))
@@ -28,12 +27,14 @@ _THREE = {"a": ("a1", "a2"), "b": ("b1",)}
 _SAME = (Planned(1), Planned(1))
 _OTHER = (Planned(1), Planned(2))
 _PART = (Planned(1, outside=("b",)), Planned(1))
+_ALWAYS = (Planned(1, everything=True), Planned(0))
+_DELEGATED = (Planned(1, delegated=True), Planned(2, delegated=True))
 _PARTS = (Planned(1, outside=("b",)), Planned(2, outside=("b",)))
 
 # Scenario, how many states at most, and how many at least.
 SCENARIOS = [
     (Scenario("one run in peace", _THREE, (Planned(1),), Budget()), 1_000, 30),
-    (Scenario("one run and everything", _ONE_HOST, (Planned(1),), Budget(crashes=1, foreign=1, stuck=1)), 10_000, 2_000),
+    (Scenario("everything", _ONE_HOST, (Planned(1),), Budget(crashes=1, foreign=1, stuck=1)), 10_000, 2_000),
     (Scenario("two runs of one mind", _ONE_HOST, _SAME, Budget(crashes=1)), 8_000, 8_000),
     (Scenario("two runs of two minds", _TWO_HOSTS, _OTHER, Budget(crashes=1)), 8_000, 8_000),
     (Scenario("a node that does not come back", _TWO_HOSTS, _SAME, Budget(crashes=1, stuck=1)), 8_000, 8_000),
@@ -46,22 +47,23 @@ SCENARIOS = [
     (Scenario("a lease runs out", _TWO_HOSTS, _OTHER, Budget(expired=1)), 8_000, 8_000),
     (Scenario("unseen deaths", _TWO_HOSTS, _OTHER, Budget(crashes=1, expired=1), deaths_seen=False), 8_000, 8_000),
     (Scenario("high availability", _ONE_HOST, _OTHER, Budget(crashes=1, stuck=1), ha=True), 8_000, 8_000),
-    (Scenario("restart always", _TWO_HOSTS, (Planned(1, everything=True), Planned(0)), Budget(crashes=1)), 8_000, 8_000),
-    (Scenario("API elsewhere", _TWO_HOSTS, (Planned(1, delegated=True), Planned(2, delegated=True)), Budget(crashes=1)), 8_000, 8_000),
+    (Scenario("restart always", _TWO_HOSTS, _ALWAYS, Budget(crashes=1)), 8_000, 8_000),
+    (Scenario("API elsewhere", _TWO_HOSTS, _DELEGATED, Budget(crashes=1)), 8_000, 8_000),
     (Scenario("three nodes", _THREE, _OTHER, Budget(crashes=1)), 8_000, 8_000),
 ]
 
 
-@pytest.mark.parametrize(("scenario", "limit", "least"), SCENARIOS, ids=[scenario.name for scenario, *_rest in SCENARIOS])
+@pytest.mark.parametrize(("scenario", "limit", "least"), SCENARIOS, ids=[one[0].name for one in SCENARIOS])
 def test_the_promises_hold_in_every_state(
     scenario: Scenario, limit: int, least: int, record_property: Callable[[str, object], None]
 ) -> None:
     found = explore(scenario, limit * FACTOR, depth_first=True)
     whole = "all" if found.complete else "the first"
-    bounds = ", ".join(f"{name} {value}" for name, value in scenario.budget._asdict().items() if value) or "nothing happens"
+    events = ", ".join(f"{name} {value}" for name, value in scenario.budget._asdict().items() if value)
     said = (
         f"{scenario.name}: {len(scenario.nodes)} hosts, {sum(map(len, scenario.nodes.values()))} nodes, "
-        f"{len(scenario.runs)} runs, {bounds}: {whole} {found.states} states, {found.moves} moves, {found.ends} ends"
+        f"{len(scenario.runs)} runs, {events or 'nothing happens'}: "
+        f"{whole} {found.states} states, {found.moves} moves, {found.ends} ends"
     )
     print(said)
     record_property("explored", said)
