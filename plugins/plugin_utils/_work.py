@@ -331,8 +331,8 @@ class Work:
         if record.is_pending and record.client not in ("", self._client):
             raise Problem(
                 f"{store.name} holds a pending restart of another client, {record.client}; give each client on this "
-                f"host a wa_settings_cluster of its own. If it is the same client at a new address, remove the file and "
-                "run with wa_settings_restart: always"
+                f"host a wa_settings_cluster of its own. If it is the same client at a new address, remove the file "
+                "and run with wa_settings_restart: always"
             )
         return record, lost
 
