@@ -161,8 +161,8 @@ class ActionModule(DirectAction):
         self._later = bool(self._task.args.get("later"))
         if self._later and self._api not in (None, self._own):
             raise Problem(
-                f"{PREFIX}api_delegate: this playbook calls the API from the controller (with the Python package requests) "
-                "or from the host itself; for another host use the role in a play of your own"
+                f"{PREFIX}api_delegate: this playbook calls the API from the controller (with the Python package "
+                "requests) or from the host itself; for another host use the role in a play of your own"
             )
         options = self._module_options() if "settings" in self._selected() else None
         if self._single:
@@ -241,7 +241,8 @@ class ActionModule(DirectAction):
 
     def _restart_everything(self, kind: str) -> Result:
         record = self._own_record()
-        # Of all hosts of a cluster that come here, the first one acts for all. What is left for a later batch is pending.
+        # Of all hosts of a cluster that come here, the first one acts for all. What is left for a later batch is
+        # pending.
         first = self._single or self._comes_first(kind)
         if not first and record is not None and not record.is_pending:
             return {"msg": f"another host does this for cluster {self._cluster}"}
@@ -262,8 +263,8 @@ class ActionModule(DirectAction):
         return context.items(steps, "demand")
 
     def _handler(self) -> Result:
-        """The handler that tasks of users notify: all that the role looked after on this host in this run, else what the
-        variables say now."""
+        """The handler that tasks of users notify: all that the role looked after on this host in this run, else what
+        the variables say now."""
         self._own = str(self._vars["inventory_hostname"])
         known = list(dict.fromkeys(recall("contexts", self._own) or ()))
         if not known:

@@ -405,9 +405,9 @@ def plan(
 ) -> Plan:
     """What brings C(current), a settings object as GET reports it, to the declaration.
 
-    already_sent: by dotted name, canonical value and client version, whether the caller knows that the client has accepted
-    this value last of a restart-bound setting that it does not report; it is then neither a change nor sent again. False if
-    that was another value, None if nothing is known.
+    already_sent: by dotted name, canonical value and client version, whether the caller knows that the client has
+    accepted this value last of a restart-bound setting that it does not report; it is then neither a change nor sent
+    again. False if that was another value, None if nothing is known.
 
     Raises InvalidOptions where the client's version cannot take a declared value.
     """

@@ -45,8 +45,8 @@ def is_single(task_vars: Mapping[str, Any]) -> bool:
 class Inventory:
     """The hosts of a run as the present task sees them.
 
-    A variable means on another host what it would mean if that host ran this very task: what the play, the role, an include
-    or a loop sets holds for all, and all else is the host's own.
+    A variable means on another host what it would mean if that host ran this very task: what the play, the role, an
+    include or a loop sets holds for all, and all else is the host's own.
 
     render: renders a value with the given variables.
     """
@@ -96,7 +96,7 @@ class Inventory:
         return frozenset(self._task_vars["ansible_play_hosts_all"])
 
     def _clusters(self, candidates: Iterable[str]) -> dict[str, list[str]]:
-        """Cluster to hosts. Found out once in a run for the same variables, since every host has to be rendered for it."""
+        """Cluster to hosts. Found out once in a run for the same variables: every host has to be rendered for it."""
         hosts = list(candidates)
         names = [json.dumps(hosts), repr(sorted((name, str(value)) for name, value in self._for_all.items()))]
         with alone("clusters", *names):

@@ -93,7 +93,7 @@ class ClientHealth:
     def find(self, node: Node) -> HealthNode | None:
         """A node's entry: by its id, or by its host name, which a container that was made anew keeps."""
         for entry in self.nodes or ():
-            host_name, _colon, short_id = (entry.name or "").rpartition(":")
+            _name, _colon, short_id = (entry.name or "").rpartition(":")
             if short_id and node.id.startswith(short_id):
                 return entry
         for entry in self.nodes or ():
@@ -180,8 +180,8 @@ def targets(
         )
     elif unknown:
         raise Refused(
-            f"cluster {cluster}: the client's health names {', '.join(unknown)}, which no host of this inventory accounts "
-            "for, so its restart would be forgotten. Run with the whole cluster in the inventory, or set "
+            f"cluster {cluster}: the client's health names {', '.join(unknown)}, which no host of this inventory "
+            "accounts for, so its restart would be forgotten. Run with the whole cluster in the inventory, or set "
             "wa_settings_partial_cluster if that node is looked after elsewhere. Nothing is written or restarted"
         )
     masters_too = MASTERS_TOO in wanted.settings if masters is None else masters

@@ -35,9 +35,9 @@ class Node:
 
     id: empty where the backend has none. kind: COREAPP or MASTER. running: False for what is stopped. steady: False
     while the engine starts it over and over. incarnation: empty where the backend cannot tell one start from another.
-    hostname: the first part of the node's name in health, or several that it may be, with spaces between; empty if not known. unit: what makes the node anew
-    under another name, as a Deployment its pods; empty where a restart keeps the name. alone: why it must not restart outside
-    a cluster; empty if it may.
+    hostname: the first part of the node's name in health, or several that it may be, with spaces between; empty if not
+    known. unit: what makes the node anew under another name, as a Deployment its pods; empty where a restart keeps the
+    name. alone: why it must not restart outside a cluster; empty if it may.
     """
 
     name: str
@@ -117,10 +117,10 @@ class Sent:
 class Record:
     """What is pending on one host.
 
-    client: the address of the client at the demand, for a client of one host: a host with several clients needs a cluster's
-    name for each. generation: grows with each demand. noted: the generation up to which it was noted that the settings are written;
-    while it lags behind, every node has a pending restart, whatever has started since. recorded: when the first of the present
-    demands was written (UTC, for people).
+    client: the address of the client at the demand, for a client of one host: a host with several clients needs a
+    cluster's name for each. generation: grows with each demand. noted: the generation up to which it was noted that the
+    settings are written; while it lags behind, every node has a pending restart, whatever has started since. recorded:
+    when the first of the present demands was written (UTC, for people).
     settings: dotted names, no values. returning: the node that was stopped for its restart and has not been seen
     healthy since. connected_before: connected Coreapps of the cluster before the first restart; None where nobody could
     tell. elsewhere: hosts of the cluster that could not be looked at when a restart was demanded.
@@ -322,8 +322,8 @@ def highest(*counts: int | None) -> int | None:
 def note_written(record: Record, nodes: Sequence[Node], connected_before: int | None = None) -> Record:
     """The record after the settings of the latest demand were written, or certainly will not be written any more.
 
-    Whatever starts from now on runs with the stored values; what runs now need not, also if it was made after the demand.
-    What is stopped now will load them when it starts. Of Coreapps none need have been there at the demand.
+    Whatever starts from now on runs with the stored values; what runs now need not, also if it was made after the
+    demand. What is stopped now will load them when it starts. Of Coreapps none need have been there at the demand.
     """
     kinds = {COREAPP, *(entry.kind for entry in record.nodes if entry.generation > record.noted)}
     kept = [entry for entry in record.nodes if entry.kind not in kinds]

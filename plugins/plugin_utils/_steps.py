@@ -39,8 +39,8 @@ def demand_steps(
 ) -> list[Step]:
     """Writes a demand down on all hosts, then the settings, then that they are written.
 
-    health: the client's health is not known yet. writes: there are settings to write. ask: whether they differ is not known
-    yet. peek: a host whose record has not been read yet.
+    health: the client's health is not known yet. writes: there are settings to write. ask: whether they differ is not
+    known yet. peek: a host whose record has not been read yet.
     """
     return [
         *([Step("peek", peek)] if peek is not None else []),

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The variables of the role C(wa_settings): their types and defaults, and what the layers of a declaration say together.
+"""The variables of the role C(wa_settings): their types and defaults, and what the layers of a declaration say
+together.
 
 A variable that is not set, or is C(omit), counts as not given, as with the arguments of a task. Pure.
 

@@ -142,7 +142,7 @@ class Context:
         return next(member for member in self.members if member.host == host)
 
     def items(self, steps: Iterable[Step], phase: str) -> list[Item]:
-        """Steps as the items of a loop. What an item does is kept, so that a result shows no more than people want to see."""
+        """Steps as the items of a loop. What an item does is kept apart: a result shows what people want to see."""
         asked = {m.host: self.api or "localhost" for m in self.members if BACKENDS[m.backend].on_api_host}
         items = as_items(self.id, steps, self.host, self.api, phase, asked)
         keep([item.pop("do") for item in items], "doing", self.id, phase)
@@ -212,7 +212,7 @@ class _Now:
 
 
 class Work:
-    """The work on one cluster. Each public method is a step; what goes wrong ends the work, and only cleaning up is left."""
+    """The work on one cluster. Each public method is a step; what goes wrong ends the work but for the cleaning up."""
 
     def __init__(
         self,
@@ -337,9 +337,9 @@ class Work:
         record, lost = self._parse(place.text, known.member.host)
         if record.is_pending and record.client not in ("", self._client):
             raise Problem(
-                f"{store.name} holds a pending restart of another client, {record.client}; give each client on this host a "
-                f"wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run "
-                "with wa_settings_restart: always"
+                f"{store.name} holds a pending restart of another client, {record.client}; give each client on this "
+                f"host a wa_settings_cluster of its own. If it is the same client at a new address, remove the file "
+                "and run with wa_settings_restart: always"
             )
         return record, lost
 
@@ -527,7 +527,7 @@ class Work:
 
     @property
     def _certainly_unwritten(self) -> bool:
-        """Whether nothing of this work's has reached the client: never tried, refused, or there was nothing to change."""
+        """Whether nothing of this work has reached the client: never tried, refused, or there was nothing to change."""
         return self._written is None or self._written.get("changed") is False
 
     def note(self, port: Port, host: str) -> Result:
@@ -732,8 +732,9 @@ class Work:
         missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
         if missing is not None:
             raise Failed(
-                f"cluster {self.context.cluster} is not as healthy as before the first restart: {missing}. {item.label} "
-                f"was not stopped; {self._left()}. If this state is meant, say so with wa_settings_expect_connected"
+                f"cluster {self.context.cluster} is not as healthy as before the first restart: {missing}. "
+                f"{item.label} was not stopped; {self._left()}. If this state is meant, say so with "
+                "wa_settings_expect_connected"
             )
         if self._comes_later(item):
             return {"skipped": True}
@@ -787,8 +788,8 @@ class Work:
         at.started_at = self._clock()
         if watch is not None and watch.proves_nothing_happened:
             raise Failed(
-                f"{item.title}, {item.label}: wa_settings_restart_command ended well, but the node stayed connected all "
-                f"the time, so it was not restarted; {self._left()}"
+                f"{item.title}, {item.label}: wa_settings_restart_command ended well, but the node stayed connected "
+                f"all the time, so it was not restarted; {self._left()}"
             )
         return {"changed": True}
 
@@ -817,7 +818,7 @@ class Work:
         return {}
 
     def _await_steady(self, port: Port, known: _Member, at: _Now) -> str | None:
-        """What is wrong with a node that has just started; None when it runs, and has for a while if it is a stand-by."""
+        """What is wrong with a node that has just started; None if it runs, and has for a while if it is a stand-by."""
         backend = BACKENDS[known.member.backend]
         if not backend.tells_starts:
             return None
@@ -928,7 +929,7 @@ class Work:
 
 
 def _returning(look: Look) -> list[str]:
-    """Nodes of a host that have started since, by whoever's hand, or were stopped by a run, and are to be seen healthy."""
+    """Nodes of a host that have started since, or were stopped by a run, and are to be seen healthy."""
     if look.record is None:
         return []
     returning = look.record.returning

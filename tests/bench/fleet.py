@@ -58,7 +58,7 @@ class Fleet:
                     "wa_settings_token": "{{ token }}",
                     "wa_settings_ca_path": str(self._ca_path),
                     "wa_settings_values": WANTED,
-                    # The record of owed restarts on the container host; here each host is the controller itself.
+                    # The record of pending restarts on the container host; here each host is the controller itself.
                     "wa_settings_state_dir": str(self._place / "state"),
                     "wa_settings_restart_backend": "command",
                 },

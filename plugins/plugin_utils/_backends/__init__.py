@@ -4,8 +4,8 @@
 
 """What runs Coreapps, one file each: how nodes are found, what their incarnation is, and how one is restarted.
 
-A new backend is a file with a subclass of Backend, a line in BACKENDS, a choice of C(wa_settings_restart_backend) in the
-role's argument spec, and its documentation.
+A new backend is a file with a subclass of Backend, a line in BACKENDS, a choice of C(wa_settings_restart_backend) in
+the role's argument spec, and its documentation.
 
 This module is private to the collection.
 """

@@ -120,8 +120,8 @@ def _means(wanted: str, deployment: Resource) -> bool:
 def choose(deployments: Sequence[Resource], names: Sequence[str], image_pattern: str) -> list[Resource]:
     """The Deployments of the client. Raises Problem.
 
-    names: entries as C(_means) reads them. Without names: those with an image that matches the pattern, or with a name or
-    label of Meta's templates; they have to belong to one namespace and one release.
+    names: entries as C(_means) reads them. Without names: those with an image that matches the pattern, or with a name
+    or label of Meta's templates; they have to belong to one namespace and one release.
     """
     if names:
         missing = [name for name in names if not any(_means(name, deployment) for deployment in deployments)]
@@ -203,15 +203,16 @@ def _node(deployment: Resource, pod: Resource) -> Node:
     uid = str(_metadata(pod).get("uid", ""))
     restarts = sum(int(status.get("restartCount") or 0) for status in _statuses(pod))
     name = str(_metadata(pod).get("name", ""))
+    status = pod.get("status") or {}
     return Node(
         name=f"{full_name(deployment)}/{name}",
         id=uid,
         kind=kind_of(deployment),
-        running=(pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"),
+        running=status.get("phase") not in ("Succeeded", "Failed"),
         steady=not _trouble(pod),
         incarnation=f"{uid}/{restarts}",
         # Meta's templates give the pod's address as its host name.
-        hostname=f"{(pod.get('spec') or {}).get('hostname') or name} {(pod.get('status') or {}).get('podIP', '')}".rstrip(),
+        hostname=" ".join(filter(None, ((pod.get("spec") or {}).get("hostname") or name, status.get("podIP")))),
         unit=full_name(deployment),
         alone=_alone(deployment),
     )
@@ -222,9 +223,9 @@ def _alone(deployment: Resource) -> str:
     if _recreates(deployment):
         return ""
     return (
-        f"Deployment {full_name(deployment)} starts a new Coreapp before the old one has ended, and two Coreapps for one "
-        "number can get the number banned; give it the strategy Recreate (maxSurge 0 is not enough, since pods that are "
-        "being deleted do not count)"
+        f"Deployment {full_name(deployment)} starts a new Coreapp before the old one has ended, and two Coreapps for "
+        "one number can get the number banned; give it the strategy Recreate (maxSurge 0 is not enough, since pods "
+        "that are being deleted do not count)"
     )
 
 

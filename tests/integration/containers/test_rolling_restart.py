@@ -40,7 +40,8 @@ def test_masters_restart_last_where_told(ansible: AnsibleCommands, multiconnect:
     before, values = multiconnect.started(), multiconnect.new_values()
     run = apply(ansible, [multiconnect], values, variables={"wa_settings_restart_masters": "true"})
     assert run.rc == 0, run.output
-    assert multiconnect.starts() == ["wacore1", "wacore2", "wacore3", secondary, primary]
+    starts = multiconnect.starts()
+    assert (sorted(starts[:3]), starts[3:]) == (["wacore1", "wacore2", "wacore3"], [secondary, primary])
     masters = {"multi/master1", "multi/master2"}
     assert multiconnect.restarted_since(before) == multiconnect.coreapps() | masters
     assert multiconnect.in_force(values)

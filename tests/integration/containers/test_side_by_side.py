@@ -33,7 +33,7 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
         run = apply(ansible, everyone, values, "--extra-vars", "wa_settings_health_timeout=20")
         assert run.rc != 0
         assert {host for host, stats in run.stats().items() if stats["failures"]} == {"multi"}, run.output
-        assert multiconnect.owed() == [multiconnect.container_names()["wacore3"]]
+        assert multiconnect.container_names()["wacore3"] in multiconnect.pending()
         for deployment in [spread, *singles]:
             assert deployment.in_force(values)
             assert deployment.leftovers() == []

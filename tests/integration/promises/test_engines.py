@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.by_hand import ByHand, by_hand
+from support.by_hand import ByHand, by_hand, limits
 from support.commands import AnsibleCommands, CommandRun
 from support.containers import IMAGES, PORT
 from support.deployments import SETTINGS, apply
@@ -137,14 +137,17 @@ def test_restart_by_somebody_else_is_as_good_as_ours(
     assert changed(apply(ansible, [pair], VALUES)) == 0
 
 
+@pytest.mark.parametrize("podman", [False, True], ids=["docker", "podman"])
 def test_cluster_without_labels_is_found_whole_and_its_upgrade_job_is_left_alone(
-    ansible: AnsibleCommands, on_host: Kind
+    ansible: AnsibleCommands, on_host: Kind, podman: bool, request: pytest.FixtureRequest
 ) -> None:
-    pair = on_host("pair", ["wacore1", "wacore2", "master1"])
+    if podman:
+        request.getfixturevalue("_podman_images")
+    pair = on_host("pair", ["wacore1", "wacore2", "master1"], podman=podman)
     job = f"{pair.prefix}-dbupgrade"
     pair.engine.call(
         "run", "--detach", f"--name={job}", "--env=WA_DB_UPGRADE=1", f"--volume={pair.volume}:/usr/local/wamedia",
-        IMAGES[1], "sleep", "infinity",
+        *limits(pair.engine), IMAGES[1], "sleep", "infinity",
     )  # fmt: skip
     before = pair.started()
     run = apply(ansible, [pair], VALUES)
@@ -153,6 +156,7 @@ def test_cluster_without_labels_is_found_whole_and_its_upgrade_job_is_left_alone
     # The connected one was the older one.
     assert pair.starts() == ["wacore2", "wacore1"]
     assert pair.engine.call("inspect", "--format", "{{.RestartCount}} {{.State.Running}}", job).split() == ["0", "true"]
+    assert changed(apply(ansible, [pair], VALUES)) == 0
 
 
 def test_image_pattern_that_matches_nothing_finds_nothing(ansible: AnsibleCommands, on_host: Kind) -> None:

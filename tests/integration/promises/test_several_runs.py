@@ -16,7 +16,7 @@ import pytest
 
 from support.commands import AnsibleCommands, StartedCommand
 from support.deployments import Deployment, NewDeployment, apply, start_apply
-from support.plays import NOTIFY, changed, most_down, restart_by, restart_slowly, words
+from support.plays import NOTIFY, changed, connect_all, most_down, restart_by, restart_slowly, words
 
 NODES = ["wacore1", "wacore2", "wacore3"]
 # Long enough for two runs to meet, whichever starts first.
@@ -27,21 +27,10 @@ DOWN_SECONDS = 2
 def trio(new_cluster: NewDeployment) -> Deployment:
     """A cluster whose three Coreapps are all connected, and that takes its time to restart them."""
     cluster = new_cluster()
-    cluster.client.control.switch(shards=3)
     restart_slowly(cluster, DOWN_SECONDS)
-    _await_connected(cluster)
+    connect_all(cluster)
     cluster.forget()
     return cluster
-
-
-def _await_connected(cluster: Deployment) -> None:
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        nodes = cluster.client.control.nodes().values()
-        if all(node["gateway_status"] == "connected" for node in nodes if node["kind"] == "coreapp"):
-            return
-        time.sleep(0.1)
-    raise AssertionError("not connected")
 
 
 def _await_stop(cluster: Deployment, running: StartedCommand) -> None:

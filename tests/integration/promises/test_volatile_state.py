@@ -14,9 +14,9 @@ import pytest
 
 from support.commands import AnsibleCommands, CommandRun
 from support.containers import IMAGES, unique
-from support.deployments import SETTINGS, Deployment, NewDeployment
+from support.deployments import NODE_CONTROL, SETTINGS, Deployment, NewDeployment
 from support.engines import Engine
-from support.plays import NODE_CONTROL, ROLE, words
+from support.plays import ROLE, words
 
 pytestmark = pytest.mark.containers
 

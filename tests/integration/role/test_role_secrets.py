@@ -19,16 +19,16 @@ def test_secrets_are_in_no_output_and_in_no_file(
 ) -> None:
     single = new_single(wa_settings_password=PASSWORD, wa_settings_token="")
     values = {"log_level": "warning", "webhooks": {"url": WEBHOOK}}
-    kept = apply(ansible, [single], values, "-vvv", "--diff", "-e", "wa_settings_restart=never")
-    assert kept.rc == 0, kept.output
-    assert single.owed() == ["wacore"]
-    left = [path for path in tmp_path.rglob("*") if path.is_file() and ansible.inputs not in path.parents]
-    assert left
+    left = apply(ansible, [single], values, "-vvv", "--diff", "-e", "wa_settings_restart=never")
+    assert left.rc == 0, left.output
+    assert single.pending() == ["wacore"]
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and ansible.inputs not in path.parents]
+    assert files
     for secret in (PASSWORD, "canary-user", "canary-query"):
-        assert secret not in kept.output
-        assert [path for path in left if secret.encode() in path.read_bytes()] == []
-    paid = apply(ansible, [single], values, "-vvv", "--diff")
-    assert paid.rc == 0, paid.output
+        assert secret not in left.output
+        assert [path for path in files if secret.encode() in path.read_bytes()] == []
+    done = apply(ansible, [single], values, "-vvv", "--diff")
+    assert done.rc == 0, done.output
     assert single.running("log_level") == {"warning"}
     for secret in (PASSWORD, "canary-user", "canary-query"):
-        assert secret not in paid.output
+        assert secret not in done.output

@@ -18,8 +18,7 @@ from support.emulator import PASSWORD
 from support.engines import ContainerHost, Engine
 
 STORE = "/usr/local/wamedia"
-# podman asks for more than a machine may give it.
-_LIMITS = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+_RESOURCES = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
 _MOST = 1024
 
 
@@ -57,7 +56,7 @@ class ByHand(ContainerDeployment):
             "run", "--detach", "--restart=always", f"--name={self.container(node)}", f"--volume={self.volume}:{STORE}",
             *(f"--env={name}={value}" for name, value in variables.items()),
             *(f"--label={name}={value}" for name, value in self.labels.items()),
-            *_limits(self.engine), *self.options, IMAGES[1], "sh", "-c", launch,
+            *limits(self.engine), *self.options, IMAGES[1], "sh", "-c", launch,
         ]  # fmt: skip
 
     def start(self, node: str) -> None:
@@ -87,10 +86,11 @@ class ByHand(ContainerDeployment):
         return facts | (names if self.named else {})
 
 
-def _limits(engine: Engine) -> list[str]:
+def limits(engine: Engine) -> list[str]:
+    """The options without which podman would ask for more than the machine may give it."""
     if "podman" not in engine.docker:
         return []
-    hard = {name: resource.getrlimit(kind)[1] for name, kind in _LIMITS.items()}
+    hard = {name: resource.getrlimit(kind)[1] for name, kind in _RESOURCES.items()}
     most = {name: _MOST if limit == resource.RLIM_INFINITY else min(_MOST, limit) for name, limit in hard.items()}
     return [f"--ulimit={name}={limit}:{limit}" for name, limit in most.items()]
 
@@ -125,7 +125,7 @@ def by_hand(
     nodes = [node for names in hosts.values() for node in names]
     try:
         engine.call(
-            "run", "--detach", f"--name={web}", f"--volume={volume}:{STORE}", *_limits(engine),
+            "run", "--detach", f"--name={web}", f"--volume={volume}:{STORE}", *limits(engine),
             *(f"--env={variable}={value}" for variable, value in environment.items()),
             f"--publish={address}:{port}:443" if machine else f"--publish={address}::443",
             IMAGES[0], "/opt/whatsapp/bin/launch_within_docker.sh",

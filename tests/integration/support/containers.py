@@ -17,12 +17,13 @@ from typing import Any
 
 import requests
 
-from support.deployments import EMULATOR, Deployment
+from support.commands import ROOT
+from support.deployments import Deployment
 from support.emulator import PASSWORD, EmulatedClient
 from support.engines import ContainerHost, Engine
 from wabiz_emulator.control import Control
 
-COMPOSE_FILES = EMULATOR / "compose"
+COMPOSE_FILES = ROOT / "tests" / "emulator" / "compose"
 VERSION = "2.57.2"
 IMAGES = (f"docker.whatsapp.biz/web:v{VERSION}", f"docker.whatsapp.biz/coreapp:v{VERSION}")
 DATABASE_IMAGE = "mysql:8.0.33"

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.commands import ROOT, AnsibleCommands, CommandRun, StartedCommand
+from support.commands import AnsibleCommands, CommandRun, StartedCommand
 from support.emulator import EmulatedClient, verb
 
-EMULATOR = ROOT / "tests" / "emulator"
+NODE_CONTROL = Path(__file__).with_name("node_control.py")
 SETTINGS = "/v1/settings/application"
 
 
@@ -29,17 +29,9 @@ class Deployment:
     place: Path
     extra: dict[str, Any] = field(default_factory=dict)
 
-    def restart_command(self) -> list[str]:
-        call = [sys.executable, "-m", "wabiz_emulator", "restart-node"]
-        return [
-            "env",
-            f"PYTHONPATH={EMULATOR}",
-            *call,
-            "--api-url",
-            self.client.api_url,
-            "--ca-path",
-            self.client.ca_path,
-        ]
+    def node_control(self, *verb: str) -> list[str]:
+        """What acts on the node whose name is appended: see support/node_control.py."""
+        return [sys.executable, str(NODE_CONTROL), self.client.api_url, self.client.ca_path, *verb]
 
     def inventory(self, token: bool = True) -> dict[str, dict[str, Any]]:
         """Host → variables."""
@@ -47,7 +39,7 @@ class Deployment:
         common = {f"wa_settings_{option}": value for option, value in connection.items()}
         common |= {
             "wa_settings_restart_backend": "command",
-            "wa_settings_restart_command": self.restart_command(),
+            "wa_settings_restart_command": self.node_control("restart"),
             "wa_settings_health_timeout": 20,
         }
         if len(self.hosts) > 1:
@@ -66,13 +58,13 @@ class Deployment:
         return self.place / self.name / host / "state"
 
     def record(self, host: str) -> dict[str, Any] | None:
-        """The record of what the host owes, or None."""
-        path = self.state_dir(host) / f"{self.name}.json"
+        """The record of what is pending on the host, or None."""
+        path = self.state_dir(host) / f"{self.name}@{host}.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    def owed(self) -> list[str]:
-        """Names of the nodes that are on record, of all hosts."""
-        return [owed["name"] for host in self.hosts for owed in (self.record(host) or {"containers": []})["containers"]]
+    def pending(self) -> list[str]:
+        """Names of the nodes with a pending restart on record, of all hosts."""
+        return [node["name"] for host in self.hosts for node in (self.record(host) or {"nodes": []})["nodes"]]
 
     def leftovers(self) -> list[Path]:
         """Files in the state directories."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from support.deployments import Deployment
 ROLE = "wabiz.onprem.wa_settings"
 # What a task of the user notifies.
 NOTIFY = "wabiz restart coreapp"
-NODE_CONTROL = Path(__file__).with_name("node_control.py")
 _HEADING = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*)\] \**$", re.MULTILINE)
 _NODE = re.compile(r"(?:wacore|master)\d*")
 
@@ -86,8 +85,20 @@ def changed(run: CommandRun) -> int:
     return sum(host["changed"] for host in run.stats().values())
 
 
+def connect_all(cluster: Deployment) -> None:
+    """Have all three Coreapps connected, so that each that restarts is to be so again."""
+    cluster.client.control.switch(shards=3)
+    end = time.monotonic() + 30
+    while True:
+        nodes = cluster.client.control.nodes().values()
+        if all(node["gateway_status"] == "connected" for node in nodes if node["kind"] == "coreapp"):
+            return
+        assert time.monotonic() < end, nodes
+        time.sleep(0.1)
+
+
 def most_down(deployment: Deployment) -> int:
-    """How many nodes were down at once: stopped, and not connected since."""
+    """How many nodes were down at once: stopped, and not connected since. All have to have been connected before."""
     down: set[str] = set()
     most = 0
     for event in deployment.client.control.node_events():
@@ -104,14 +115,9 @@ def stopped(deployment: Deployment) -> list[str]:
     return [e["node"].split(":")[0] for e in deployment.client.control.node_events() if e["event"] == "stop"]
 
 
-def _control(deployment: Deployment, *verb: str) -> list[str]:
-    """What acts on the node whose name is appended."""
-    return [sys.executable, str(NODE_CONTROL), deployment.client.api_url, deployment.client.ca_path, *verb]
-
-
 def restart_by(deployment: Deployment, place: Path, body: str) -> None:
     """Have a shell script restart the nodes: it finds the node's name in $1, and has `stop`, `start` and `restart`."""
-    calls = {verb: shlex.join(_control(deployment, verb)) for verb in ("stop", "start", "restart")}
+    calls = {verb: shlex.join(deployment.node_control(verb)) for verb in ("stop", "start", "restart")}
     functions = "".join(f'{verb}() {{ {call} "$1"; }}\n' for verb, call in calls.items())
     script = place / f"{deployment.name}-restart.sh"
     script.write_text(f"set -e\n{functions}{body}\n", encoding="utf-8")
@@ -120,7 +126,7 @@ def restart_by(deployment: Deployment, place: Path, body: str) -> None:
 
 def restart_slowly(deployment: Deployment, seconds: float) -> None:
     """Have each node stay down for some time when it restarts."""
-    deployment.extra["wa_settings_restart_command"] = _control(deployment, "restart", str(seconds))
+    deployment.extra["wa_settings_restart_command"] = deployment.node_control("restart", str(seconds))
 
 
 def restart_breakably(deployment: Deployment, place: Path, node: str, health_timeout: float = 3) -> Path:

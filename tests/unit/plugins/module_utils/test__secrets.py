@@ -184,8 +184,14 @@ def test_names_that_tell_of_a_secret(name: str) -> None:
         "author",
         "shipping",
         "spinner",
-    ]
-    + ["pass_through_all", "compass_mode", "tanker", "opinion", "assignment", "on_call_pager", "tcp_listen_address"],
+        "pass_through_all",
+        "compass_mode",
+        "tanker",
+        "opinion",
+        "assignment",
+        "on_call_pager",
+        "tcp_listen_address",
+    ],
 )
 def test_names_that_tell_of_none(name: str) -> None:
     assert not _secrets.is_secret_name(name)
@@ -206,8 +212,17 @@ def test_a_short_secret_blots_out_nothing_else(text: str, secret: str, line: str
 
 @pytest.mark.parametrize(
     "text",
-    ["a" * 400_000, "a" * 200_000 + "://h/?canary", "://" * 100_000, "https://h/?" + "a=canary&" * 40_000]
-    + ['"' * 400_000, "https://h/'" * 40_000, "\\" * 400_000, "%25" * 100_000, "&amp;" * 100_000],
+    [
+        "a" * 400_000,
+        "a" * 200_000 + "://h/?canary",
+        "://" * 100_000,
+        "https://h/?" + "a=canary&" * 40_000,
+        '"' * 400_000,
+        "https://h/'" * 40_000,
+        "\\" * 400_000,
+        "%25" * 100_000,
+        "&amp;" * 100_000,
+    ],
     ids=["letters", "letters before a separator", "separators", "pairs", "quotes", "quoted", "back", "percent", "html"],
 )
 def test_masking_takes_linear_time(text: str) -> None:
