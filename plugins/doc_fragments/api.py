@@ -13,7 +13,8 @@ options:
   api_url:
     description:
       - Base address of the client's Webapp, such as V(https://wa1.example.com:9090).
-      - May carry a path prefix, for reverse proxies and gateways. Must not carry user info, a query or a fragment.
+      - May carry a path prefix, for reverse proxies and gateways. Must not carry user info, a query or a fragment, and
+        ends before C(/v1).
       - An empty string counts as not given, here and for the other options of the connection.
       - If it is not given, the environment variable E(WABIZ_API_URL) is used.
     type: str
@@ -50,17 +51,21 @@ options:
       - If it is not given, the environment variable E(WABIZ_CA_PATH) is used.
     type: path
   timeout:
-    description: Seconds that one request may take to connect, and to answer.
+    description:
+      - Seconds that one whole request may take, from connecting to the last byte of the answer. Only looking up the
+        host's name is left to the system.
     type: float
     default: 30.0
   retries:
     description:
       - Extra attempts after a fault that may pass, such as a refused connection, too many requests or a Coreapp that is
-        just starting. The pause between them grows from half a second, or is what the client asks for.
+        just starting. The pause between them grows from half a second, or is what the client asks for, up to a minute.
+      - Before a write is repeated, the client is read again.
     type: int
     default: 4
   use_proxy:
-    description: Whether E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY) are honoured.
+    description:
+      - Whether E(HTTPS_PROXY), E(HTTP_PROXY), E(ALL_PROXY) and E(NO_PROXY) are honoured. Never for a loopback address.
     type: bool
     default: true
   headers:

@@ -12,6 +12,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -95,7 +96,10 @@ def credentials_of(params: Params) -> set[str]:
     """What the task authenticates with."""
     headers = params.get("headers")
     values = [str(value) for value in headers.values()] if isinstance(headers, Mapping) else []
-    return {str(secret) for secret in (params.get("password"), params.get("token"), *values) if secret}
+    given = (params.get("password"), params.get("token"), *values)
+    # Whether they are used or not, they are nobody else's business.
+    fallback = (os.environ.get("WABIZ_PASSWORD"), os.environ.get("WABIZ_TOKEN"))
+    return {str(secret) for secret in (*given, *fallback) if secret}
 
 
 def secrets_of(params: Params) -> set[str]:

@@ -18,6 +18,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping
 from html.entities import codepoint2name
+from itertools import groupby
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -210,15 +211,30 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
 def _in_any_encoding(secret: str) -> str:
     """A pattern for a secret as it is, in percent signs, in JSON, in HTML, escaped by Python, or several of these."""
     pieces = []
-    for letter in secret[:_LONGEST_PATTERN].strip():
-        if letter.isascii() and letter.isalnum():
-            pieces.append(letter)
-        elif letter.isspace() or not letter.isprintable():
-            pieces.append("(?: |" + "|".join(_escapes(letter)) + ")?")  # one_line folds several into one
+    # Nowhere may one repetition follow another that can match the same: trying all ways to share takes for ever.
+    for kind, letters in groupby(secret[:_LONGEST_PATTERN].strip(), _kind):
+        run = "".join(letters)
+        if kind == "blank":  # one_line folds several into one
+            forms = {form for letter in run for form in _escapes(letter)}
+            pieces.append(f"(?: |{'|'.join(sorted(forms))}){{1,{len(run)}}}")
+        elif kind == "backslash":
+            pieces.append(
+                rf"(?:\\|%(?:25){{0,4}}5[cC]|&(?:amp;){{0,4}}#(?:0{{0,6}}92|[xX]0{{0,6}}5[cC]);){{1,{8 * len(run)}}}"
+            )
+        elif kind == "untouched":
+            pieces.append(run)
         else:
-            pieces.append(rf"(?:\\{{0,8}}{re.escape(letter)}|" + "|".join(_escapes(letter)) + ")")
+            pieces += [rf"(?:\\{{0,8}}{re.escape(one)}|{'|'.join(_escapes(one))})" for one in run]
     # Of a very long one the beginning is enough, and what goes on without a blank.
     return "".join(pieces) + (r"\S*" if len(secret) > _LONGEST_PATTERN else "")
+
+
+def _kind(letter: str) -> str:
+    if letter == "\\":
+        return "backslash"
+    if letter.isspace() or not letter.isprintable():
+        return "blank"
+    return "untouched" if letter.isascii() and letter.isalnum() else "other"
 
 
 def _escapes(letter: str) -> list[str]:

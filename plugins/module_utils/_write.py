@@ -59,11 +59,13 @@ def write_and_read_back(
     Raises NotDone and OutcomeUnknown.
     """
     doubt: ApiError | None = None  # the last attempt that may have taken effect
+    pending = False  # whether one may still do so
     for attempt in range(1, 2 + client.retries):
         problem = _attempt(send, current)
         go_on = problem is not None and problem.passing and attempt <= client.retries
         if problem is not None and problem.maybe_done:
             doubt = problem
+            pending = pending or problem.maybe_pending
         if problem is not None and doubt is None and not go_on:
             raise NotDone(problem)
         if problem is not None and go_on and problem.status != 202:
@@ -82,7 +84,7 @@ def write_and_read_back(
             return Written(current, None if problem.status == 202 else doubt or problem)
         if not go_on and taken is None:
             raise OutcomeUnknown(f"{problem}; whether it was written cannot be read back")
-        if not go_on and doubt is not None and doubt.maybe_pending:
+        if not go_on and pending:
             raise OutcomeUnknown(f"{problem}; it is not to be seen, but may still take effect")
         if not go_on:
             raise NotDone(problem, current)

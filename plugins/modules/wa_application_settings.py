@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Brings the settings of C(/v1/settings/application) to the declared values, and nothing else. A second run changes
     nothing and writes nothing.
-  - Every write is read back. A setting that the client did not take over is an error.
+  - Every write is read back. A setting that the client did not take over is an error. Where the answer to a write is
+    lost or makes no sense, what is read back decides whether it was done.
   - Some settings take effect only when the Coreapp containers are restarted. The module says so in
     RV(restart_required); the role P(wabiz.onprem.wa_settings#role) does the restart.
 author:
@@ -84,7 +85,9 @@ options:
           url:
             description:
               - Where callbacks go, an C(https://) address. Empty to have no webhook; callbacks are dropped then.
-              - The query and the user info of the address are treated as secrets.
+              - The query, the fragment and the user info of the address are secret and masked in every result. The path
+                stays readable, so a shared secret does not belong there.
+              - A value that a result has masked is refused.
             type: str
           max_concurrent_requests:
             description:
@@ -196,7 +199,8 @@ options:
         alone what has no certain default (such as the webhook URL), what is deprecated and what the client does not
         report.
       - V(absent) puts everything back to the defaults of the client, when a setting with a certain default differs from
-        it or a webhook URL is set.
+        it or a webhook URL is set. What changed is what the client reports before and after; check mode predicts the
+        documented defaults, and names what has none.
     type: str
     default: present
     choices:
@@ -235,7 +239,12 @@ options:
       - Version of the client, for clients that do not tell theirs.
     type: str
 notes:
-  - C(webhooks.url) and other values are shown without their query and user info.
+  - C(webhooks.url) and other values are shown without their query and user info, and values under names such as
+    C(token), C(api-key) or C(pin) not at all.
+  - The API has no means to change something only if it is still as it was read, such as an ETag. A changed setting goes
+    out with the whole group that it is in, so what somebody else changes in that group between the reading and the
+    writing is put back. The module reads right before each attempt to write, which makes that window as short as one
+    request. Let one program at a time write to a client.
 seealso:
   - module: wabiz.onprem.wa_application_settings_info
   - module: wabiz.onprem.wa_health_info
@@ -322,6 +331,13 @@ unverified_settings:
   type: list
   elements: str
   sample: []
+outcome_unknown:
+  description:
+    - Whether nobody can say if what was sent has taken effect, or may still do so. The task has failed then, and
+      RV(changed), RV(changed_settings) and RV(restart_settings) say what it would have changed.
+  returned: when a write was answered by nobody, and could not be read back
+  type: bool
+  sample: true
 client_version:
   description: Version of the client, without a leading C(v). Null where it is not known.
   returned: when the client could be read

@@ -32,7 +32,8 @@ options:
     type: bool
     default: false
   wait_timeout:
-    description: Seconds after which the wait is given up.
+    description:
+      - Seconds after which the wait is given up. A poll takes no longer than what is left of them, but a second at least.
     type: float
     default: 300.0
   wait_interval:

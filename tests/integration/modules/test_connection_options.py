@@ -92,15 +92,18 @@ def test_a_hostile_environment(client: EmulatedClient, ansible: AnsibleCommands,
     (ansible.home / ".netrc").chmod(0o600)
     environment = dict.fromkeys(("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"), certifi.where())
     environment |= {"HTTPS_PROXY": "http://127.0.0.1:1"}
+    elsewhere = {**client.with_token(), "api_url": "https://wa1.invalid", "retries": 0}
     tasks: Tasks = {
         "token": {**client.with_token(), "use_proxy": False},
-        "password": {**client.with_password(), "use_proxy": False},
-        "by the proxy": {**client.with_token(), "retries": 0},
+        "loopback": client.with_password(),
+        "by the proxy": elsewhere,
+        "not by the proxy": {**elsewhere, "use_proxy": False},
     }
     run = _run(ansible, path, tasks, environment)
     assert "settings" in run.result("token"), run.output
-    assert "settings" in run.result("password")
+    assert "settings" in run.result("loopback")
     assert "the proxy could not be used" in run.result("by the proxy")["msg"]
+    assert "cannot be reached" in run.result("not by the proxy")["msg"]
     assert client.verbs() == [GET, *WITH_LOGIN]
     assert {request["authorization"] for request in client.control.requests()} == {"bearer", "basic"}
 
