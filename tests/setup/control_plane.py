@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def ensure_control_plane() -> Path:
                 " one version: https://dl.k8s.io/v<version>/bin/linux/<architecture>/kube-controller-manager"
             )
         return Path(given)
-    release = platform.freedesktop_os_release()
+    release = platform.freedesktop_os_release() if sys.platform == "linux" else {"ID": sys.platform}
     # Built once for all clones of this user, who alone can write there.
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wabiz-onprem"
     place = user_cache / f"kubernetes-{release['ID']}-{release.get('VERSION_ID', '')}-{platform.machine()}"
