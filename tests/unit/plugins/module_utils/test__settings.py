@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from running_flows import run
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _run
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS
+from ansible_collections.wabiz.onprem.plugins.module_utils._plan import AlreadySent
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
     application_settings,
     application_settings_info,
@@ -42,7 +42,7 @@ def apply(
     check: bool = False,
     diff: bool = False,
     hold: bool = False,
-    already_sent: Callable[[str, Any], bool] | None = None,
+    already_sent: AlreadySent | None = None,
     **params: Any,
 ) -> dict[str, Any]:
     more = {} if already_sent is None else {"already_sent": already_sent}
@@ -244,20 +244,24 @@ def test_held_without_health_where_it_cannot_be_read(emulated: Emulated) -> None
 
 def test_what_the_caller_remembers_of_unreported_settings(emulated: Emulated) -> None:
     params = {"settings": {"axolotl_context_striping_disabled": True, "skip_referral_media_download": True}}
-    asked: list[tuple[str, Any]] = []
+    asked: list[tuple[str, Any, str | None]] = []
 
-    def remembered(name: str, value: Any) -> bool:
-        asked.append((name, value))
+    def remembered(name: str, value: Any, version: str | None) -> bool | None:
+        asked.append((name, value, version))
         return True
 
     result = apply(emulated, already_sent=remembered, **params)
-    assert asked == [("axolotl_context_striping_disabled", True)]
+    assert asked == [("axolotl_context_striping_disabled", True, "2.57.2")]
     assert result["changed_settings"] == result["unverified_settings"] == ["skip_referral_media_download"]
     assert (result["restart_required"], emulated.bodies) == (False, [{"skip_referral_media_download": True}])
-    again = apply(emulated, already_sent=lambda _name, _value: False, **params)
+    again = apply(emulated, already_sent=lambda *_value: False, **params)
     assert again["restart_settings"] == ["axolotl_context_striping_disabled"]
+    # What was sent last was another value: then the documented default is no reason not to send.
+    default = {"settings": {"axolotl_context_striping_disabled": False}}
+    assert apply(emulated, already_sent=lambda *_value: None, **default)["changed"] is False
+    assert apply(emulated, already_sent=lambda *_value: False, **default)["changed"] is True
     emulated.switch(report_all=True)
-    assert apply(emulated, already_sent=lambda _name, _value: True, settings={"log_level": "error"})["changed"] is True
+    assert apply(emulated, already_sent=lambda *_value: True, settings={"log_level": "error"})["changed"] is True
 
 
 @pytest.mark.parametrize(
