@@ -33,7 +33,8 @@ options:
     default: false
   wait_timeout:
     description:
-      - Seconds after which the wait is given up. A poll takes no longer than what is left of them, but a second at least.
+      - Seconds after which the wait is given up. A poll takes no longer than what is left of them, but at least a
+        second.
     type: float
     default: 300.0
   wait_interval:
