@@ -54,13 +54,12 @@ def together(*releases: Manifests) -> Manifests:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)], ids=["apply", "check"])
-@pytest.mark.parametrize(
-    ("name", "strategy"), [("no-surge", NO_SURGE), ("surge", SURGE), ("no-strategy", NO_STRATEGY)], ids=str
-)
+@pytest.mark.parametrize("strategy", [NO_SURGE, SURGE, NO_STRATEGY], ids=["no-surge", "surge", "no-strategy"])
 def test_outside_a_cluster_nothing_but_recreate_is_accepted(
-    ansible: AnsibleCommands, new_release: NewRelease, name: str, strategy: Object, arguments: tuple[str, ...]
+    ansible: AnsibleCommands, new_release: NewRelease, strategy: Object, arguments: tuple[str, ...]
 ) -> None:
-    release = new_release(f"a-{name}-{len(arguments)}", meta_single(strategy))
+    number = [NO_SURGE, SURGE, NO_STRATEGY].index(strategy)
+    release = new_release(f"a-refused-{number}-{len(arguments)}", meta_single(strategy))
     run = run_role(ansible, [release], *arguments)
     assert run.rc != 0
     assert "Recreate" in words(run)
@@ -94,7 +93,7 @@ def test_start_before_the_change_that_is_reported_after_it_pays_nothing(
     ansible: AnsibleCommands, new_release: NewRelease
 ) -> None:
     release = new_release("b-late", meta_single())
-    release.hosting.report_seconds = 12
+    release.hosting.report_seconds = 600
     release.begin_restart("coreapp")
     _started(release)
     run = run_role(ansible, [release], variables=NEVER)
@@ -111,7 +110,7 @@ def test_crash_before_the_change_that_is_reported_after_it_pays_nothing(
 ) -> None:
     release = new_release("b-crash", meta_single())
     (pod,) = release.pods("coreapp")
-    release.hosting.report_seconds, release.hosting.back_off_seconds = 12, 0.2
+    release.hosting.report_seconds, release.hosting.back_off_seconds = 600, 0.2
     release.kubelet.crash(pod["metadata"]["name"])
     _started(release)
     run = run_role(ansible, [release], variables=NEVER)
