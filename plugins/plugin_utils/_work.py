@@ -670,18 +670,25 @@ class Work:
         return {}
 
     def _restart_again(self, port: Port, known: _Member, returning: Pending) -> None:
-        """Restarts the node that a run stopped and left, since without it the cluster does not get healthy."""
+        """Restarts the node that a run stopped and left, since without it the cluster does not get healthy.
+
+        One that runs is left alone: another node may be what is missing, and a further restart would not help this one.
+        """
         backend = BACKENDS[known.member.backend]
         label = f"{returning.name} on {known.member.host}"
-        port.say(f"Restarting {label} again, which an earlier run stopped and which did not come back")
         try:
-            nodes = self._nodes(port, known)
-            node = next((node for node in nodes if is_same(returning, node)), None)
-            if node is not None:
-                stop_timeout = int(self.context.values["restart_stop_timeout"])
-                backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
+            node = next((node for node in self._nodes(port, known) if is_same(returning, node)), None)
+            if node is None or not self._lies_still(backend.tells_starts, node):
+                return
+            port.say(f"Restarting {label} again, which an earlier run stopped and which did not come back")
+            stop_timeout = int(self.context.values["restart_stop_timeout"])
+            backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
         except Problem as problem:
             raise Failed(self._not_returned([label], str(problem))) from None
+
+    def _lies_still(self, tells_starts: bool, node: Node) -> bool:
+        """Whether a node is stopped; where its backend cannot tell, whether health does not show it connected."""
+        return not node.running or not (tells_starts or leads(node, self._health))
 
     def _await_node(self, port: Port, known: _Member, returning: Pending | None, end: float) -> str | None:
         """Waits until the engine says that a host's nodes with a restart behind them run; what is wrong, or None."""

@@ -96,7 +96,8 @@ class World(NamedTuple):
     """All that can be touched, and how far each run is (a number of its Machine's).
 
     leader: the connected node in high availability. patches: writings that changed the value. before: connected
-    Coreapps at the first gate since something is pending.
+    Coreapps at the first gate since something is pending. fine: nodes that were up when a wait for the return of one was
+    in vain.
     """
 
     stored: int
@@ -109,6 +110,7 @@ class World(NamedTuple):
     patches: int = 0
     doubts: int = 0
     before: int | None = None
+    fine: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -730,13 +732,16 @@ class Model:
         if missing is None:
             yield " (healthy)", (nodes, None), self._gated(world, number)
         elif not self._something_comes(world):
-            yield " (in vain)", (nodes, missing), world
+            fine = tuple(node.name for node in world.nodes if node.state == UP) if self._step(world, number) == "regain" else ()
+            yield " (in vain)", (nodes, missing), world._replace(fine=fine)
+
+    def _step(self, world: World, number: int) -> str:
+        state = self.machines[number].states[world.runs[number]]
+        return state.steps[state.turn].name
 
     def _gated(self, world: World, number: int) -> World:
         """A look at the health that allows a stop must have seen as many connected as at the first one."""
-        machine = self.machines[number]
-        state = machine.states[world.runs[number]]
-        if state.steps[state.turn].name != "gate":
+        if self._step(world, number) != "gate":
             return world
         up = sum(node.state == UP for node in world.nodes)
         connected = min(up, 1) if self.scenario.ha else up
@@ -754,7 +759,7 @@ class Model:
         # An engine restarts by id; a node that was made anew is another one.
         return next((at for at, node in enumerate(world.nodes) if (node.name, node.id) == (name, node_id)), None)
 
-    def _stop(self, world: World, _number: int, name: str, node_id: str) -> Iterator[tuple[str, Answer, World]]:
+    def _stop(self, world: World, number: int, name: str, node_id: str) -> Iterator[tuple[str, Answer, World]]:
         at = self._find(world, name, node_id)
         if at is None:
             yield " (gone)", ("problem", "no such container"), world
@@ -763,7 +768,10 @@ class Model:
         if down:
             raise Violation(f"{name} is stopped while {', '.join(down)}, stopped by us, is not back")
         node = world.nodes[at]
-        stopped = node._replace(state=DOWN, ours=True, restarts=node.restarts + 1)
+        if name in world.fine and self._step(world, number) == "recover":
+            raise Violation(f"{name} is restarted again, though it was back")
+        # What is stopped already is only started.
+        stopped = node._replace(state=DOWN, ours=True, restarts=node.restarts + (node.state != DOWN))
         yield "", "stopped", self._settled(_with_node(world, at, stopped))
 
     def _start(self, world: World, _number: int, name: str, node_id: str) -> Iterator[tuple[str, Answer, World]]:

@@ -39,6 +39,8 @@ SCENARIOS = [
     (Scenario("other hands twice", _TWO_HOSTS, (Planned(1),), Budget(foreign=2, crashes=1)), 5_000, 5_000),
     # One run after the other.
     (Scenario("a second try", _ONE_HOST, _OTHER, Budget(crashes=2, stuck=1), one_by_one=True), 6_000, 1_500),
+    (Scenario("a second try with other hands", _ONE_HOST, _SAME, Budget(crashes=1, foreign=1), one_by_one=True), 20_000, 12_000),
+    (Scenario("a second try in vain", _ONE_HOST, _SAME, Budget(stuck=1), one_by_one=True), 6_000, 100),
     (Scenario("a second try on two hosts", _THREE, _OTHER, Budget(crashes=1, stuck=1), one_by_one=True), 6_000, 3_000),
     (
         Scenario(
