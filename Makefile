@@ -26,7 +26,7 @@ $(GROUPS): python  ## one group of steps of `make test`
 	@$(SETUP) run --pytest="$(ARGS)" $@
 
 kills: python  ## runs of the role, killed at random moments, KILLS=60 times
-	@WABIZ_KILLS=$(or $(KILLS),60) $(SETUP) run --pytest="-k test_kills" integration-core-newest containers
+	@WABIZ_KILLS=$(or $(KILLS),60) $(SETUP) run --pytest="-k test_kills" promises containers
 
 demo: python  ## the main job on local emulated clients, without a container engine
 	@$(SETUP) exec tests/demo/demo.py $(ARGS)

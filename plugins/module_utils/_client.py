@@ -692,7 +692,8 @@ class Client:
         self, method: str, path: str, response: Any, errors: list[Mapping[str, Any]], is_json: bool
     ) -> ApiError:
         status = response.status_code
-        codes = tuple(error["code"] for error in errors if type(error.get("code")) is int)
+        found = (error.get("code") for error in errors)
+        codes = tuple(code for code in found if isinstance(code, int) and not isinstance(code, bool))
         if 300 <= status < 400:
             target = self._quote(mask_url(response.headers.get("Location", "another address")))
             return self._error(

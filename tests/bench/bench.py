@@ -22,8 +22,9 @@ from pathlib import Path
 
 from fleet import Fleet, running_fleet
 from measure import CommandFailed, measure
-from report import Run, Sample, replace_figures, show_figures, show_restarts, show_targets
+from report import Run, Sample, replace_figures, show_figures, show_restarts, show_rollouts, show_targets
 from restart_overhead import take_restarts
+from rollouts import QUICK_SHAPES, SHAPES, take_rollouts
 from ssh_server import find_server, private_connections, running_ssh_server
 from subjects import FULL, PLAYBOOKS, QUICK, SUBJECTS, Block, Cell, round_of
 
@@ -68,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         try:
             run = take(plan, options.minutes * 60)
+            save(run)
+            if not (options.only or options.clients):
+                run = dataclasses.replace(run, rollouts=take_rollouts(QUICK_SHAPES if options.quick else SHAPES))
+                save(run)
             run = dataclasses.replace(run, restarts=take_restarts(1 if options.quick else RESTART_ROUNDS))
             save(run)
         except CommandFailed as error:
@@ -85,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(run, place / "performance")
     if publish:
         replace_figures(DOCS / "performance.md", run)
-    print(f"\n{show_figures(run)}{show_restarts(run)}\n{show_targets(run)}")
+    print(f"\n{show_figures(run)}{show_rollouts(run)}{show_restarts(run)}\n{show_targets(run)}")
     print(f"figures in {FIGURES}, plots in {place}")
     return 0
 

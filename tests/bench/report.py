@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rollouts import RUNS, WAYS, Rollout
 from subjects import SUBJECTS, Cell
 
 FIGURES_BEGIN = "<!-- begin of the figures, written by `make bench` -->"
@@ -44,11 +45,11 @@ class Sample:
         return Cell(self.clients, self.forks, self.state, self.subject)
 
 
-def by_clock(sample: Sample) -> float:
+def by_clock(sample: Sample | Rollout) -> float:
     return sample.seconds
 
 
-def by_cpu(sample: Sample) -> float:
+def by_cpu(sample: Sample | Rollout) -> float:
     return sample.cpu_seconds
 
 
@@ -60,6 +61,7 @@ class Run:
     about: dict[str, str]
     # Seconds from node to node, bare and by the role; None without an engine.
     restarts: dict[str, list[float]] | None = None
+    rollouts: Sequence[Rollout] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1) + "\n"
@@ -67,7 +69,8 @@ class Run:
     @staticmethod
     def from_json(text: str) -> Run:
         values = json.loads(text)
-        return Run([Sample(**sample) for sample in values["samples"]], values["about"], values["restarts"])
+        rollouts = [Rollout(**rollout) for rollout in values.get("rollouts", ())]
+        return Run([Sample(**sample) for sample in values["samples"]], values["about"], values["restarts"], rollouts)
 
     def cells(self) -> list[Cell]:
         """Return what was measured, in the order of the first round."""
@@ -156,6 +159,7 @@ def targets(run: Run) -> list[Target]:
         result.append(Target(text, by[0], 1.1, cpu=by[1]))
     text = "token: memory that the main process grows by to 1,000 clients, by that of `debug` with such a result"
     result.append(Target(text, _growth_of_memory(run, "token"), 1))
+    result += _rollout_targets(run)
     text = "rolling restart: seconds a node beyond `docker restart` and connecting"
     medians = {way: statistics.median(cycles) for way, cycles in (run.restarts or {}).items()}
     result.append(Target(text, medians["role"] - medians["bare"] if medians else None, 1))
@@ -173,6 +177,76 @@ def _growth_of_cost(run: Run, subject: str, figure: Callable[[Sample], float]) -
         # Ten times the clients.
         lambda large, large_debug, small, small_debug: _growth(large - large_debug, 10 * (small - small_debug)),
         figure,
+    )
+
+
+def _rollout_targets(run: Run) -> list[Target]:
+    result = []
+    for clients in sorted({rollout.clients for rollout in run.rollouts if rollout.way == "debug"}):
+        for way in ("apply", "role"):
+            by = [_rollout(run, figure, clients, way) for figure in (by_clock, by_cpu)]
+            if by[0] is not None:
+                text = f"roll-out to {clients:,} clients by the {WAYS[way]}: times the `debug` task"
+                result.append(Target(text, by[0], 12, cpu=by[1]))
+    for spread in (False, True):
+        by = [_further_node(run, figure, spread) for figure in (by_clock, by_cpu)]
+        text = f"roll-out: each further node of a cluster{', on a host of its own' if spread else ''}, in `debug` tasks"
+        result.append(Target(text, by[0], 3, cpu=by[1]))
+    by = [_growth_of_rollout(run, figure) for figure in (by_clock, by_cpu)]
+    text = "roll-out: cost of a client beyond `debug`, at 1,000 by that at 100"
+    result.append(Target(text, by[0], 1.1, cpu=by[1]))
+    return result
+
+
+Figure = Callable[[Rollout], float]
+
+
+def _of_rollouts(
+    run: Run, figure: Figure, clients: int, way: str, nodes: int = 1, spread: bool = False
+) -> dict[int, float]:
+    """Return round → figure."""
+    wanted = (clients, way, nodes, spread)
+    return {r.round: figure(r) for r in run.rollouts if (r.clients, r.way, r.nodes, r.spread) == wanted}
+
+
+def _net(
+    run: Run, figure: Figure, clients: int, way: str = "apply", nodes: int = 1, spread: bool = False
+) -> dict[int, float]:
+    """Return round → figure without the restart command's own."""
+    whole = _of_rollouts(run, figure, clients, way, nodes, spread)
+    command = _of_rollouts(run, figure, clients, "command", nodes, spread)
+    return {number: whole[number] - command[number] for number in whole.keys() & command.keys()}
+
+
+def _in_rounds(compute: Callable[..., float], *figures: dict[int, float]) -> float | None:
+    """Return the median over the rounds that all figures have."""
+    common = set.intersection(*map(set, figures))
+    return statistics.median(compute(*(values[number] for values in figures)) for number in common) if common else None
+
+
+def _rollout(run: Run, figure: Figure, clients: int, way: str) -> float | None:
+    debug = _of_rollouts(run, figure, clients, "debug")
+    return _in_rounds(lambda net, one: net / one, _net(run, figure, clients, way), debug)
+
+
+def _further_node(run: Run, figure: Figure, spread: bool) -> float | None:
+    sizes = {(r.clients, r.nodes) for r in run.rollouts if r.nodes > 1 and r.spread == spread}
+    if not sizes:
+        return None
+    ((clients, nodes),) = sizes
+    return _in_rounds(
+        lambda cluster, single, debug: (cluster - single) / debug / (nodes - 1),
+        _net(run, figure, clients, nodes=nodes, spread=spread),
+        _net(run, figure, clients),
+        _of_rollouts(run, figure, clients, "debug"),
+    )
+
+
+def _growth_of_rollout(run: Run, figure: Figure) -> float | None:
+    return _in_rounds(
+        # Ten times the clients.
+        lambda large, large_debug, small, small_debug: _growth(large - large_debug, 10 * (small - small_debug)),
+        *(part for size in (1000, 100) for part in (_net(run, figure, size), _of_rollouts(run, figure, size, "debug"))),
     )
 
 
@@ -218,6 +292,28 @@ def show_restarts(run: Run) -> str:
     return f"\n### Rolling restart of a cluster of three Coreapps\n\n{_table(head, rows)}"
 
 
+def show_rollouts(run: Run) -> str:
+    """Return the table of the roll-outs; empty where none was measured."""
+    if not run.rollouts:
+        return ""
+    rows = []
+    for clients, nodes, spread, way in dict.fromkeys((r.clients, r.nodes, r.spread, r.way) for r in run.rollouts):
+        by = [_of_rollouts(run, figure, clients, way, nodes, spread).values() for figure in (by_clock, by_cpu)]
+        net = statistics.median(_net(run, by_clock, clients, way, nodes, spread).values()) if way in RUNS else None
+        rows.append((
+            WAYS[way],
+            f"{clients:,}",
+            f"{nodes}{', each on a host' if spread else ''}",
+            str(len(by[0])),
+            f"{statistics.median(by[0]):.2f}",
+            f"{statistics.median(by[1]):.2f}",
+            "" if net is None else f"{net:.2f}",
+        ))  # fmt: skip
+    head = ("", "clients", "Coreapps a client", "times measured", "seconds", "CPU seconds",
+            "seconds without the restart command")  # fmt: skip
+    return f"\n### First roll-out of a setting that needs a restart\n\n{_table(head, rows)}"
+
+
 def _order(cell: Cell) -> tuple[int, int, int, bool]:
     return (cell.clients, list(SUBJECTS).index(cell.subject), cell.forks, cell.state == "changing")
 
@@ -253,5 +349,6 @@ def replace_figures(document: Path, run: Run) -> None:
     if not begin or not end:
         raise ValueError(f"{document} lacks the marks of the figures")
     about = ", ".join(f"{name} {value}" for name, value in run.about.items())
-    figures = f"Made by `{COMMAND}`: {about}.\n\n{show_targets(run)}\n{show_figures(run)}{show_restarts(run)}"
+    tables = f"{show_targets(run)}\n{show_figures(run)}{show_rollouts(run)}{show_restarts(run)}"
+    figures = f"Made by `{COMMAND}`: {about}.\n\n{tables}"
     document.write_text(f"{before}{begin}\n\n{PICTURE}\n{figures}\n{end}{after}")

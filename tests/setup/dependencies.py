@@ -1,7 +1,7 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collections that roles and playbooks need: from Galaxy, or where it cannot be reached from PyPI."""
+"""The collections that the role and its tests need: from Galaxy, or where it cannot be reached from PyPI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from venvs import Environment, ensure_pip
 NEEDED = {
     "community.docker": ">=4.0.0,<5.0.0",
     "community.library_inventory_filtering_v1": ">=1.0.0",
-    "containers.podman": ">=1.16.0",
     "kubernetes.core": ">=6.0.0,<7.0.0",
 }
 PACKAGE = "ansible==12.*"

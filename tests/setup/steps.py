@@ -26,16 +26,26 @@ from venvs import BENCH, CORES, LINT, OTHER_CLIENTS, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
-# The newest release runs everything, the others what depends on the release: the modules over both paths, and the
-# role's course.
+# What 2.18.1 has of its own is how many tasks a play takes, which no unit shows.
+UNIT_CORES = ("core-2.16", "core-2.19", "core-newest")
+# The newest release runs everything, the others what depends on the release: the modules over both paths, the role's
+# course, how it reads variables, and how many tasks it takes.
 ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 MODULES = "tests/integration/modules"
+PROMISES = "tests/integration/promises"
+ROLE_TESTS = (
+    ROLE_COURSE,
+    *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables", "what_people_see")),
+)
 # The modules of kubernetes.core take seconds each, so these tests go side by side with the others.
 KUBERNETES = "tests/integration/kubernetes"
 INTEGRATION_TESTS = {
-    "core-2.16": (MODULES, ROLE_COURSE),
-    "core-2.19": (f"{MODULES}/test_execution_path.py", f"{MODULES}/test_task_keywords.py", ROLE_COURSE),
+    "core-2.16": (MODULES, *ROLE_TESTS, f"{PROMISES}/test_over_ssh.py"),
+    "core-2.18": ROLE_TESTS,
+    "core-2.19": (f"{MODULES}/test_execution_path.py", f"{MODULES}/test_task_keywords.py", *ROLE_TESTS),
 }
+# In a step of its own, in the other lane: together with the rest it would take longer than all that follows there.
+SEPARATE = (KUBERNETES, PROMISES)
 # ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
 CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
@@ -63,14 +73,16 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
     ]
     steps.append(Step(f"sanity-python-{OLDEST_PYTHON}", "sanity", "code", _sanity_oldest_python))
     for environment in CORES:
-        action = functools.partial(_unit, environment, pytest_arguments)
-        steps.append(Step(f"unit-{environment.name}", "unit", "code", action))
+        if environment.name in UNIT_CORES:
+            action = functools.partial(_unit, environment, pytest_arguments)
+            steps.append(Step(f"unit-{environment.name}", "unit", "code", action))
     for environment in CORES:
         action = functools.partial(_integration, environment, pytest_arguments)
         # What takes longest has a lane to itself and to all that follows.
         lane = "behaviour" if environment == CORES[-1] else "code"
         steps.append(Step(f"integration-{environment.name}", "integration", lane, action))
     steps += [
+        Step("promises", "integration", "code", functools.partial(_promises, pytest_arguments)),
         Step("kubernetes", "integration", "code", functools.partial(_kubernetes, pytest_arguments)),
         Step("demo", "smoke", "behaviour", _demo),
         Step("bench-quick", "smoke", "behaviour", _bench_quick),
@@ -87,7 +99,7 @@ def environments_of(step: Step) -> tuple[Environment, ...]:
     named = tuple(environment for environment in CORES if step.name.endswith(environment.name))
     if step.name in (f"unit-{CORES[-1].name}", "containers"):
         return (CORES[-1], OTHER_CLIENTS)
-    if step.name in ("kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
+    if step.name in ("promises", "kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
     if step.name.startswith("bench-"):
         return (BENCH,)
@@ -150,7 +162,8 @@ def _mypy(session: Session) -> None:
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
     integration = ROOT / "tests" / "integration"
-    tests = [test for folder in ("modules", "promises") for test in sorted((integration / folder).glob("*.py"))]
+    folders = ("modules", "promises", "role")
+    tests = [test for folder in folders for test in sorted((integration / folder).glob("*.py"))]
     types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}"}
     session.run(["mypy", integration / "conftest.py", *tests], env=types_of_tests)
     session.run(["mypy", "-p", "support"], env=types_of_tests)
@@ -294,8 +307,16 @@ def _unit(environment: Environment, arguments: tuple[str, ...], session: Session
 
 def _integration(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
     env = _ready(environment)
-    tests = INTEGRATION_TESTS.get(environment.name, ("tests/integration", f"--ignore={KUBERNETES}"))
+    everything = ("tests/integration", *(f"--ignore={folder}" for folder in SEPARATE))
+    tests = INTEGRATION_TESTS.get(environment.name, everything)
     session.run([environment.python, *PYTEST, "-m", "not containers", *tests, *arguments], env=env)
+
+
+def _promises(arguments: tuple[str, ...], session: Session) -> None:
+    """What is promised of the role, on the newest release; where an engine matters, the step `containers` has it."""
+    environment = CORES[-1]
+    env = _ready(environment)
+    session.run([environment.python, *PYTEST, "-m", "not containers", PROMISES, *arguments], env=env)
 
 
 def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:

@@ -66,6 +66,8 @@ class Environment:
 
 CORES = (
     Environment("core-2.16", ("3.10", "3.11", "3.12"), "ansible-core~=2.16.0"),
+    # The last patch release in which a play that ends early costs tasks on every host.
+    Environment("core-2.18", ("3.11", "3.12", "3.13"), "ansible-core==2.18.1"),
     Environment("core-2.19", ("3.11", "3.12", "3.13"), "ansible-core~=2.19.0"),
     Environment("core-newest", ("3.12", "3.13", "3.14"), "ansible-core>=2.20"),
 )

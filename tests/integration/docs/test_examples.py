@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from support.commands import PATHS, ROOT, AnsibleCommands
+from support.deployments import NODE_CONTROL
 from support.emulator import PASSWORD, EmulatedClient, Emulator, running_emulator
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "roles").glob("*/README.md"))]
@@ -64,12 +65,13 @@ def client(cluster: Emulator) -> EmulatedClient:
 def addressed(text: str, client: EmulatedClient) -> str:
     """The text with the emulated client in the place of the one that the documentation names."""
     text = re.sub(r"https://(wa1\.example\.com|\{\{ inventory_hostname \}\}):9090", client.api_url, text)
+    text = text.replace("https://{{ inventory_hostname }}:{{ whatsapp_client.port }}", "{{ whatsapp_client.api_url }}")
     return re.sub(r"/etc/ssl/\S+\.pem", client.ca_path, text)
 
 
 def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
     """What the reader of an example is expected to have in vaults, groups and on hosts."""
-    restart = [sys.executable, "-m", "wabiz_emulator", "restart-node", "--api-url", client.api_url]
+    url = f"{{{{ whatsapp_client.api_url | default('{client.api_url}') }}}}"
     return {
         **PATHS["in-process"],
         "ansible_become": False,  # whoever runs these tests may write the records without it
@@ -81,7 +83,7 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
         "wa_settings_ca_path": client.ca_path,
         "wa_settings_password": PASSWORD,
         "wa_settings_restart_backend": "command",
-        "wa_settings_restart_command": [*restart, "--ca-path", client.ca_path],
+        "wa_settings_restart_command": [sys.executable, str(NODE_CONTROL), url, client.ca_path, "restart"],
         "wa_settings_restart_containers": NODES,
         "wa_settings_state_dir": str(place / "state"),
     }
@@ -90,10 +92,6 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
 def inventory(client: EmulatedClient, place: Path, declared: dict[str, Any] | None = None) -> dict[str, Any]:
     variables = {"ansible_connection": "local", **reader_variables(client, place), **(declared or {})}
     return {"all": {"vars": variables, "children": {"whatsapp": {"hosts": {"wa1": {}}}}}}
-
-
-def in_emulator() -> dict[str, str]:
-    return {"PYTHONPATH": str(ROOT / "tests" / "emulator")}
 
 
 @pytest.mark.parametrize("module", modules_for_users())
@@ -111,30 +109,40 @@ def test_examples_of_modules(module: str, client: EmulatedClient, ansible: Ansib
 
 
 @pytest.mark.parametrize("text", blocks("yaml"))
-def test_yaml_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
+def test_yaml_on_pages(
+    text: str, client: EmulatedClient, cluster: Emulator, ansible: AnsibleCommands, tmp_path: Path
+) -> None:
     content = yaml.safe_load(addressed(text, client))
     kind = text.partition("\n")[0]
     runs: list[list[str]] = [["--check", "--diff"], []]
-    if kind in ("# playbook", "# playbook for Kubernetes"):
-        book, declared = ansible.write("book.json", content), None
+    declared: dict[str, Any] | None = None
+    pair: list[EmulatedClient] = []
+    if kind in ("# playbook", "# playbook for Kubernetes", "# playbook for two clients on each host"):
+        book = ansible.write("book.json", content)
     elif kind == "# tasks":
-        book, declared = ansible.write("book.json", [{"hosts": "all", "gather_facts": False, "tasks": content}]), None
+        book = ansible.write("book.json", [{"hosts": "all", "gather_facts": False, "tasks": content}])
     else:
         assert kind == "# group_vars", "an example says in its first line what it is"
         book, declared = Path("wabiz.onprem.apply"), content
+    if kind == "# playbook for two clients on each host":
+        pair = [client, cluster.new_client()]
+        known = [{"name": f"n{n}", "api_url": one.api_url, "containers": NODES} for n, one in enumerate(pair)]
+        declared = {"whatsapp_clients": known, "wa_settings_values": {"log_level": "warning"}}
     hosts = ansible.write("hosts.json", inventory(client, tmp_path, declared))
     if kind == "# playbook for Kubernetes":
         runs = [["--syntax-check"]]  # the tests of that backend run the like of it, against their own API server
     for arguments in runs:
-        run = ansible.run(["ansible-playbook", "-i", str(hosts), str(book), *arguments], in_emulator())
+        run = ansible.run(["ansible-playbook", "-i", str(hosts), str(book), *arguments])
         assert run.rc == 0, run.output
+    for one in pair:
+        coreapps = [node for node in one.control.nodes().values() if node["kind"] == "coreapp"]
+        assert [node["running"]["log_level"] for node in coreapps] == ["warning"] * len(NODES)
 
 
 @pytest.mark.parametrize("text", blocks("shell"))
 def test_commands_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
     ansible.write("inventory", inventory(client, tmp_path, {"wa_settings_values": {"log_level": "warning"}}))
     environment = {
-        **in_emulator(),
         "WABIZ_API_URL": client.api_url,
         "WABIZ_PASSWORD": PASSWORD,
         "WABIZ_CA_PATH": client.ca_path,
