@@ -1037,19 +1037,22 @@ class _Watch:
     def proves_nothing_happened(self) -> bool:
         return self._was_connected and not self._sign.is_set()
 
-    def _is_connected(self, nodes: Sequence[HealthNode]) -> bool:
+    def _entries(self, nodes: Sequence[HealthNode]) -> dict[str, str]:
+        """What health says of the node: full name to status. A container that was made anew has another full name."""
         if len(nodes) == 1 and nodes[0].name is None:
-            return nodes[0].gateway_status == CONNECTED
-        entry = ClientHealth(tuple(nodes), clustered=True).find(self._node)
-        return entry is not None and entry.gateway_status == CONNECTED
+            return {"": nodes[0].gateway_status}
+        alone = [ClientHealth((entry,), clustered=True) for entry in nodes]
+        return {str(one.nodes[0].name): one.nodes[0].gateway_status for one in alone if one.nodes and one.find(self._node)}
 
     def _look(self) -> None:
         try:
             with self._conversation or nullcontext(tuple) as ask:
-                self._was_connected = self._is_connected(ask())
+                before = self._entries(ask())
+                self._was_connected = CONNECTED in before.values()
                 self._ready.set()
                 while self._was_connected and not self._over.is_set():
-                    if not self._is_connected(ask()):
+                    now = self._entries(ask())
+                    if now.keys() != before.keys() or CONNECTED not in now.values():
                         self._sign.set()
                         return
                     self._over.wait(_WATCH)
