@@ -35,7 +35,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refu
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Ask,
-    Context,
     Failed,
     Unwritten,
     Work,
@@ -76,7 +75,8 @@ class _Port:
             run = Run(check_mode=check_mode, diff_mode=bool(task.diff), invocation=False, progress=self.say)
             flow = _FLOWS[module]
             if module == "wa_application_settings":
-                flow = flow.with_flow(partial(application_settings, with_health=True, already_sent=self._work.already_sent))
+                writing = partial(application_settings, with_health=True, already_sent=self._work.already_sent)
+                flow = flow.with_flow(writing)
             return run_here(f"wabiz.onprem.{module}", flow, given, run)
         return self.host.module(f"wabiz.onprem.{module}", given, check_mode=check_mode)
 

@@ -1054,8 +1054,8 @@ class _Watch:
         """What health says of the node: full name to status. A container that was made anew has another full name."""
         if len(nodes) == 1 and nodes[0].name is None:
             return {"": nodes[0].gateway_status}
-        alone = [ClientHealth((entry,), clustered=True) for entry in nodes]
-        return {str(one.nodes[0].name): one.nodes[0].gateway_status for one in alone if one.nodes and one.find(self._node)}
+        alone = [(entry, ClientHealth((entry,), clustered=True)) for entry in nodes]
+        return {str(entry.name): entry.gateway_status for entry, one in alone if one.find(self._node)}
 
     def _look(self) -> None:
         try:

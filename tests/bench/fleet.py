@@ -29,7 +29,8 @@ WANTED: dict[str, Any] = {
 STATES = ("converged", "changing")
 STOP_SECONDS = 10.0
 PATIENCE_SECONDS = 120.0
-HEALTH = "/v1/health"
+# What somebody asks who waits.
+WAITING = ("/v1/health", "/v1/account/shards")
 
 
 class Fleet:
@@ -76,11 +77,11 @@ class Fleet:
     def requests(self) -> dict[str, Counter[str]]:
         """Return client → method → how often, of the requests that arrived since the state was set.
 
-        How often somebody asks for health while he waits says nothing.
+        How often somebody asks while he waits says nothing.
         """
         counts: dict[str, Counter[str]] = {}
         for entry in self._control.requests():
-            if entry["path"] != HEALTH:
+            if entry["path"] not in WAITING:
                 counts.setdefault(entry["client"], Counter())[entry["method"]] += 1
         return counts
 

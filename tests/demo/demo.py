@@ -166,6 +166,8 @@ def write_inventory(place: Path, clients: list[Client], ca_path: str) -> Path:
                 "wa_settings_restart_backend": "command",
                 "wa_settings_restart_containers": ["wacore"],
                 "wa_settings_state_dir": str(place / "state"),
+                # Nobody needs what the demo records after its end, and it may itself run in a container.
+                "wa_settings_volatile_state": True,
             },
         }
     }

@@ -86,6 +86,7 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
         "wa_settings_restart_command": [sys.executable, str(NODE_CONTROL), url, client.ca_path, "restart"],
         "wa_settings_restart_containers": NODES,
         "wa_settings_state_dir": str(place / "state"),
+        "wa_settings_values": {"log_level": "warning"},
     }
 
 
@@ -127,7 +128,7 @@ def test_yaml_on_pages(
     if kind == "# playbook for two clients on each host":
         pair = [client, cluster.new_client()]
         known = [{"name": f"n{n}", "api_url": one.api_url, "containers": NODES} for n, one in enumerate(pair)]
-        declared = {"whatsapp_clients": known, "wa_settings_values": {"log_level": "warning"}}
+        declared = {"whatsapp_clients": known}
     hosts = ansible.write("hosts.json", inventory(client, tmp_path, declared))
     if kind == "# playbook for Kubernetes":
         runs = [["--syntax-check"]]  # the tests of that backend run the like of it, against their own API server
@@ -141,7 +142,7 @@ def test_yaml_on_pages(
 
 @pytest.mark.parametrize("text", blocks("shell"))
 def test_commands_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
-    ansible.write("inventory", inventory(client, tmp_path, {"wa_settings_values": {"log_level": "warning"}}))
+    ansible.write("inventory", inventory(client, tmp_path))
     environment = {
         "WABIZ_API_URL": client.api_url,
         "WABIZ_PASSWORD": PASSWORD,
