@@ -170,6 +170,12 @@ class Unreadable(ValueError):
     """There is a record, and it makes no sense or is another's; the message says why."""
 
 
+def unknown(cluster: str, host: str) -> Record:
+    """What takes the place of a record that cannot be read: everything is pending, until it is noted what that is."""
+    everything = tuple(Pending(f"all {kind}s", kind=kind, generation=1) for kind in (COREAPP, MASTER))
+    return Record(cluster, host, generation=1, nodes=everything)
+
+
 def is_same(one: Node | Pending, other: Node | Pending) -> bool:
     """Whether both are the same node: by name, or by id where it was renamed."""
     return one.name == other.name or (bool(one.id) and one.id == other.id)

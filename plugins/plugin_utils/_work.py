@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -69,6 +69,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
     settle,
     tidy,
+    unknown,
     withdraw,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, Step, as_items, restart_steps
@@ -197,6 +198,7 @@ class _Member:
     stored: str | None = None  # the text of the record as it lies there
     before: Record | None = None  # before this work's demand
     leased: bool = False
+    lost: str | None = None  # why the record could not be read before this work took the lease
     told: bool = False  # what other records say is pending here is on this host's own record
 
 
@@ -310,6 +312,7 @@ class Work:
             if self._waited:
                 nodes = self._nodes(port, known)
         except Problem as problem:
+            self._give_back(port, known)
             known.look = Look(host, member.inside, problem=str(problem))
             return {}
         known.look = Look(
@@ -337,6 +340,7 @@ class Work:
             )
         known.place, known.stored = place, place.text
         record, lost = self._parse(place.text, known.member.host)
+        lost = lost or known.lost
         if record.is_pending and record.client not in ("", self._client):
             raise Problem(
                 f"{store.name} holds a pending restart of another client, {record.client}; give each client on this "
@@ -350,14 +354,24 @@ class Work:
         """Whose record it is; hosts of a cluster may each have an address of their own."""
         return str(self.context.connection["api_url"]) if len(self._members) == 1 else ""
 
+    def _give_back(self, port: Port, known: _Member) -> None:
+        """Gives the lease back of a host that cannot be worked on after all."""
+        if not known.leased:
+            return
+        known.leased = False
+        record = replace(self._parse(known.stored, known.member.host)[0], lease=None)
+        store = port.store(known.member, self.context.cluster)
+        with suppress(Problem):
+            store.swap(known.stored, None if record.is_empty else render(record), volatile=True)
+
     def _parse(self, text: str | None, host: str) -> tuple[Record, str | None]:
-        empty = Record(self.context.cluster, host)
+        """A record, and why it cannot be read; then everything is pending by it."""
         if text is None:
-            return empty, None
+            return Record(self.context.cluster, host), None
         try:
             return parse(text, self.context.cluster, host), None
         except Unreadable as problem:
-            return empty, f"{host}: {problem}"
+            return unknown(self.context.cluster, host), f"{host}: {problem}"
 
     def _acquire(self, port: Port, store: Store, known: _Member) -> Place:
         """Takes the lease of one host, and waits for who holds it. Raises Failed at the end of the time."""
@@ -367,7 +381,8 @@ class Work:
         said_at: float | None = None
         old: str | None = None
         while True:
-            record, _lost = self._parse(old, known.member.host)
+            record, lost = self._parse(old, known.member.host)
+            known.lost = known.lost or lost
             moment = self._clock()
             if record.lease != seen[0]:
                 seen = (record.lease, moment)
@@ -378,8 +393,10 @@ class Work:
                 if place.unusable is not None or (place.volatile and self._wanted and not volatile):
                     return place
                 if place.text is not None and place.text.strip() == new.strip():
-                    known.leased = True
+                    known.leased, known.stored = True, place.text
                     return place
+                if (place.text or "").strip() == (old or "").strip():
+                    raise Problem(f"{store.name} was not written by a run and cannot be replaced; remove it")
                 old = place.text
                 continue
             self._waited = True

@@ -33,6 +33,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
     settle,
     tidy,
+    unknown,
     withdraw,
 )
 
@@ -335,6 +336,14 @@ def test_what_people_are_told() -> None:
     assert record.labels() == ["a on h", "b on h", "all Coreapps on z"]
     assert replace(EMPTY, returning=Pending("a")).labels() == ["a on h"]
     assert EMPTY.labels() == []
+
+
+def test_what_cannot_be_read_leaves_everything_pending_masters_included() -> None:
+    record = parse(render(unknown("c", "h")), "c", "h")
+    assert record.is_pending
+    assert record.labels() == ["all coreapps on h", "all masters on h"]
+    noted = note_written(record, [coreapp("a"), coreapp("m", kind=MASTER)])
+    assert [entry.name for entry in noted.nodes] == ["a", "m"]
 
 
 # --- what a client does not report -------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, as_items, demand_steps, label, restart_steps
+
+
+def names(steps: list[Step]) -> list[str]:
+    return [" ".join(filter(None, (step.name, step.host, step.node, step.about and f"({step.about})"))) for step in steps]
+
+
+def test_a_demand_is_on_every_host_before_the_settings_are_written() -> None:
+    assert names(demand_steps(["a", "b"], health=True, writes=True, ask=True, peek="b")) == [
+        "peek b",
+        "ask",
+        "look a",
+        "look b",
+        "health",
+        "record a",
+        "record b",
+        "write",
+        "note a",
+        "note b",
+    ]
+
+
+def test_what_is_known_is_not_asked_again() -> None:
+    assert names(demand_steps(["a"], health=False)) == ["look a", "record a", "note a"]
+
+
+def test_nodes_restart_one_after_the_other_and_get_a_second_turn() -> None:
+    turn = ["gate one (a)", "restart a one", "wait one (a)", "settle a one"]
+    other = ["gate two (b)", "restart b two", "wait two (b)", "settle b two"]
+    begin = ["look a", "look b", "health", "regain", "recover a", "recover b"]
+    end = ["release a", "release b"]
+    assert names(restart_steps(["a", "b"], [("a", "one"), ("b", "two")], False)) == [
+        *begin,
+        *turn,
+        *other,
+        *turn,
+        *other,
+        *end,
+    ]
+    assert names(restart_steps(["a", "b"], [("a", "one")], False)) == [*begin, *turn, *end]
+    assert names(restart_steps(["a", "b"], [], False)) == [*begin, *end]
+
+
+def test_check_mode_makes_the_demand_once_more() -> None:
+    assert names(restart_steps(["a", "b"], [], True))[:5] == ["look a", "look b", "health", "record a", "record b"]
+
+
+def test_steps_of_one_host_are_one_item_where_the_controller_calls_the_api() -> None:
+    steps = demand_steps(["a", "b"], health=True, writes=True)
+    items = as_items("id", steps, "a", None, "demand", {})
+    assert [(item["host"], item["api"], [step for step, _host, _node in item["do"]]) for item in items] == [
+        ("a", False, ["look"]),
+        ("b", False, ["look", "health"]),
+        ("a", False, ["record"]),
+        ("b", False, ["record", "write"]),
+        ("a", False, ["note"]),
+        ("b", False, ["note"]),
+    ]
+    assert [item.get("delegate_to") for item in items] == [None, "b", None, "b", None, "b"]
+    assert [item.get("last", False) for item in items] == [False] * 5 + [True]
+    assert [(item["at"], item["phase"], item["context"]) for item in items] == [(at, "demand", "id") for at in range(6)]
+
+
+def test_the_api_of_another_host_is_an_item_of_its_own() -> None:
+    items = as_items("id", demand_steps(["a"], health=True, writes=True), "a", "api", "demand", {})
+    assert [(item["host"], item["api"], item.get("delegate_to")) for item in items] == [
+        ("a", False, None),
+        ("api", True, "api"),
+        ("a", False, None),
+        ("api", True, "api"),
+        ("a", False, None),
+    ]
+    own = as_items("id", [Step("look", "a"), Step("health")], "a", "a", "demand", {})
+    assert [(item["host"], item["api"], item.get("delegate_to")) for item in own] == [("a", False, None), ("a", True, "a")]
+
+
+def test_a_host_that_is_asked_from_another_one() -> None:
+    (item,) = as_items("id", [Step("look", "a")], "a", None, "demand", {"a": "localhost"})
+    assert (item["delegate_to"], item["api"]) == ("localhost", True)
+
+
+def test_a_first_step_on_the_api_is_done_by_the_own_host() -> None:
+    (item,) = as_items("id", [Step("ask")], "a", None, "demand", {})
+    assert (item["host"], item["do"]) == ("a", [["ask", "", ""]])
+    assert as_items("id", [], "a", None, "demand", {}) == []
+
+
+@pytest.mark.parametrize(
+    ("do", "said"),
+    [
+        ([["look", "a", ""]], "a: look"),
+        ([["record", "a", ""], ["write", "", ""]], "a: write the restart down, write the settings"),
+        ([["restart", "a", "one"], ["wait", "a", "one"]], "a: restart one"),
+        ([["record", "a", ""], ["record", "a", ""]], "a: write the restart down"),
+    ],
+)
+def test_what_an_item_is_called(do: list[list[str]], said: str) -> None:
+    assert label({"host": "a", "do": do}) == said

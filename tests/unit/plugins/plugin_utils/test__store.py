@@ -1,0 +1,211 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Place, Problem, read_answer
+
+SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)] + [
+    ["busybox", "sh"] for _once in range(1) if shutil.which("busybox")
+]
+
+
+class Shell:
+    """A host that is this machine. faults: a folder with programs that come first on the path."""
+
+    def __init__(self, shell: list[str], faults: Path | None = None, umask: int = 0o022) -> None:
+        self.shell = shell
+        self.path = f"{faults}:{os.environ['PATH']}" if faults else os.environ["PATH"]
+        self.umask = umask
+
+    def run(self, command: str) -> str:
+        done = subprocess.run(
+            [*self.shell, "-c", f"umask {self.umask:o}; {command}"],
+            env={"PATH": self.path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        if done.returncode:
+            raise Problem(done.stdout)
+        return done.stdout
+
+    def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        raise AssertionError(name)
+
+
+@pytest.fixture(params=SHELLS, ids=" ".join)
+def shell(request: pytest.FixtureRequest) -> list[str]:
+    found: list[str] = request.param
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "it's a state" / "records"
+
+
+def store_at(place: Path, shell: list[str], **facts: Any) -> FileStore:
+    return FileStore(Shell(shell, **facts), str(place), "c@h.json")
+
+
+def programs(folder: Path, **scripts: str) -> Path:
+    folder.mkdir()
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_a_record_is_made_read_changed_and_removed(place: Path, shell: list[str]) -> None:
+    store = store_at(place, shell, umask=0)
+    assert store.read() == Place()
+    assert not place.exists()
+    assert store.swap(None, '{"a": "it\'s $HOME `id` \\\\ ü"}', True).text == '{"a": "it\'s $HOME `id` \\\\ ü"}\n'
+    assert stat.S_IMODE((place / "c@h.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    before = store.read().text
+    assert store.swap(before, "two\nlines\n", True).text == "two\nlines\n"
+    assert (place / "c@h.json").read_text() == "two\nlines\n"
+    assert store.swap("two\nlines\n", None, True) == Place()
+    assert list(place.iterdir()) == []
+
+
+def test_a_change_that_came_too_late_changes_nothing(place: Path, shell: list[str]) -> None:
+    store = store_at(place, shell)
+    store.swap(None, "one", True)
+    for old, new in ((None, "mine"), ("else", "mine"), ("else", None)):
+        assert store.swap(old, new, True).text == "one\n"
+    assert (place / "c@h.json").read_text() == "one\n"
+
+
+def test_of_many_changes_at_once_one_wins(place: Path, shell: list[str]) -> None:
+    answers: list[Place] = []
+    threads = [
+        threading.Thread(target=lambda at=at: answers.append(store_at(place, shell).swap(None, f"run {at}", True)))
+        for at in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.text for answer in answers} == {(place / "c@h.json").read_text()}
+    assert [path.name for path in place.iterdir()] == ["c@h.json"]
+
+
+@pytest.mark.parametrize(
+    ("build", "verdict"),
+    [
+        (lambda place: place.symlink_to("elsewhere"), "is a symbolic link"),
+        (lambda place: place.write_text("x"), "is not a directory"),
+        (lambda place: (place.mkdir(), (place / "c@h.json").symlink_to("/etc/passwd")), "holds a record that is a symbolic link"),
+        (lambda place: (place.mkdir(), place.chmod(0o770)), "may be written by others"),
+        (lambda place: (place.mkdir(), place.chmod(0o702)), "may be written by others"),
+    ],
+)
+def test_places_that_are_refused(place: Path, shell: list[str], build: Any, verdict: str) -> None:
+    place.parent.mkdir()
+    build(place)
+    before = sorted(path.name for path in place.parent.rglob("*"))
+    for answer in (store_at(place, shell).read(), store_at(place, shell).swap(None, "mine", True)):
+        assert answer.unusable is not None
+        assert answer.unusable.startswith(f"{place} {verdict}")
+    assert sorted(path.name for path in place.parent.rglob("*")) == before
+
+
+def test_a_directory_of_another_user_is_refused(place: Path, shell: list[str], tmp_path: Path) -> None:
+    place.mkdir(parents=True)
+    # Neither the present user's nor root's, whoever runs the test.
+    faults = programs(tmp_path / "bin", find='case "$*" in *-user*) exit 0;; *) exec /usr/bin/find "$@";; esac')
+    if os.getuid() == 0:
+        os.chown(place, 12345, 12345)
+        assert str(store_at(place, shell).read().unusable).endswith("belongs to another user")
+    else:
+        assert store_at(place, shell, faults=faults).read().unusable is None
+
+
+@pytest.mark.parametrize("file_system", ["overlayfs", "aufs", "fuse-overlayfs", "unionfs"])
+def test_nothing_is_kept_where_it_goes_with_a_container(
+    place: Path, shell: list[str], tmp_path: Path, file_system: str
+) -> None:
+    store = store_at(place, shell, faults=programs(tmp_path / "bin", stat=f"echo {file_system}"))
+    assert store.read() == Place(volatile=True)
+    assert store.swap(None, "mine", False) == Place(volatile=True)
+    assert not place.exists()
+    assert store.swap(None, "mine", True) == Place("mine\n", volatile=True)
+
+
+def test_a_lasting_file_system_takes_every_record(place: Path, shell: list[str], tmp_path: Path) -> None:
+    store = store_at(place, shell, faults=programs(tmp_path / "bin", stat="echo ext2/ext3"))
+    assert store.swap(None, "mine", False) == Place("mine\n")
+
+
+@pytest.mark.parametrize("program", ["mv", "mktemp", "flock"])
+def test_a_change_that_fails_leaves_what_was_there(
+    place: Path, shell: list[str], tmp_path: Path, program: str
+) -> None:
+    store_at(place, shell).swap(None, "one", True)
+    broken = store_at(place, shell, faults=programs(tmp_path / "bin", **{program: "echo 'no space left' >&2; exit 1"}))
+    with pytest.raises(Problem, match="c@h.json: .*no space left"):
+        broken.swap("one", "two", True)
+    assert [path.name for path in place.iterdir()] == ["c@h.json"]
+    assert (place / "c@h.json").read_text() == "one\n"
+
+
+def test_the_record_of_this_machine_needs_no_shell(place: Path) -> None:
+    store = FileStore(Shell(["false"]), str(place), "c@h.json")
+    assert store.read_here() is None
+    place.mkdir(parents=True)
+    assert store.read_here() is None
+    (place / "c@h.json").write_bytes(b"text \xff\n")
+    assert store.read_here() == "text �\n"
+    (place / "c@h.json").unlink()
+    (place / "c@h.json").mkdir()
+    with pytest.raises(Problem, match=r"c@h\.json: cannot be read \(Is a directory\)"):
+        store.read_here()
+
+
+@pytest.mark.parametrize(("directory", "name"), [("/state/", "/state/f"), ("/", "//f")])
+def test_the_name_for_people(directory: str, name: str) -> None:
+    assert FileStore(Shell(["sh"]), directory, "f").name == name
+
+
+MARK = "wabiz-onprem-record"
+
+
+@pytest.mark.parametrize(
+    ("output", "place"),
+    [
+        (f"{MARK} ext2/ext3 fine\n{MARK}\n", Place()),
+        (f"{MARK} ext2/ext3 fine\ntext\n{MARK}\n", Place("text\n")),
+        (f"Welcome!\n{MARK} ext2/ext3 fine\ntext\n{MARK}\nbye", Place("text\n")),
+        (f"{MARK}  fine\ntext\n{MARK}\n", Place("text\n")),
+        (f"{MARK} overlayfs fine\n{MARK}\n", Place(volatile=True)),
+        (f"{MARK} OVERLAYFS fine\n{MARK}\n", Place(volatile=True)),
+        (f"{MARK} xfs is not a directory\n{MARK}\n", Place(unusable="/d is not a directory")),
+        # A record with the mark in it is still one text.
+        (f"{MARK} xfs fine\n{MARK} x\n{MARK}\n", Place(f"{MARK} x\n")),
+    ],
+)
+def test_answers_of_a_host(output: str, place: Place) -> None:
+    assert read_answer(output, "/d") == place
+
+
+@pytest.mark.parametrize("output", ["", "sh: not found", f"{MARK} xfs fine\nhalf of a rec"])
+def test_what_is_no_answer(output: str) -> None:
+    with pytest.raises(Problem, match="the answer of the host cannot be read"):
+        read_answer(output, "/d")

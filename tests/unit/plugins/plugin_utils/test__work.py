@@ -1,0 +1,924 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The steps of a run on a cluster that lives in memory. Which interleavings are safe is test_protocol_exploration's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.wabiz.onprem.plugins.action.wa_settings_step import _CLEANING, ActionModule
+from ansible_collections.wabiz.onprem.plugins.module_utils import _health
+from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
+    MASTER,
+    Lease,
+    Node,
+    Pending,
+    Record,
+    Sent,
+    begin_restart,
+    demand,
+    note_written,
+    parse,
+    render,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, demand_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
+    Context,
+    Work,
+    context_from_json,
+    context_to_json,
+    declared_values,
+    report,
+    summary_line,
+    without,
+)
+
+VALUES = {
+    "restart_stop_timeout": 60,
+    "health_timeout": 30.0,
+    "lock_timeout": 100.0,
+    "volatile_state": False,
+    "expect_connected": None,
+    "partial_cluster": False,
+    "restart_masters": "auto",
+    "report": False,
+}
+SETTINGS = {"settings": {"log_level": "error"}}
+OTHER = Lease("other", "other run", "box", "machine", "1/1", "noon", 50.0)
+
+
+def coreapp(name: str, **facts: Any) -> Node:
+    return Node(name, **{"id": f"{name}{'0' * 12}", "incarnation": "1", "hostname": name, **facts})
+
+
+@dataclass
+class Cluster:
+    """Hosts with nodes and records, a client, and a clock. events: what was done to them, in order."""
+
+    nodes: dict[str, list[Node]]
+    connected: set[str] = field(default_factory=set)
+    records: dict[str, str] = field(default_factory=dict)
+    away: set[str] = field(default_factory=set)
+    places: dict[str, Place] = field(default_factory=dict)
+    answer: dict[str, Any] = field(default_factory=dict)
+    events: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    now: float = 0.0
+    gone: bool = False
+    comes_back: Callable[[Node], Node | None] = lambda node: replace(node, incarnation=f"{node.incarnation}+", running=True)
+    while_asleep: Callable[[], None] = lambda: None
+    on_write: Callable[[], None] = lambda: None
+    clustered: bool = True
+    waits: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.connected = self.connected or {node.name for nodes in self.nodes.values() for node in nodes if node.running}
+
+    @property
+    def host(self) -> Any:
+        return self
+
+    # --- port ---
+
+    def store(self, member: Member, _cluster: str) -> Store:
+        return Store(self, member.host)
+
+    def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        if module == "wa_application_settings":
+            self.events.append("compare" if check_mode else f"write {json.dumps(arguments['settings'])}")
+            if not check_mode:
+                self.on_write()
+            told = {"changed": True, "changed_settings": ["log_level"], "restart_settings": ["log_level"]}
+            return {**told, "unverified_settings": [], "client_version": "v1", **self.answer}
+        health = self.health()
+        result = {
+            "nodes": [vars(node) for node in health.nodes],
+            "clustered": self.clustered,
+            "shards": None,
+        }
+        if arguments.get("wait"):
+            self.waits.append(dict(arguments))
+            missing = _health.still_missing(health, arguments["expect_connected"], arguments.get("expect_nodes", ()))
+            if missing:
+                self.now += arguments["wait_timeout"]
+                result.update(failed=True, msg=missing)
+        return result
+
+    def health(self) -> _health.Health:
+        names = [(node.name, node) for nodes in self.nodes.values() for node in nodes]
+        return _health.Health(
+            tuple(
+                _health.Node(
+                    f"{name}:{node.id[:12]}" if self.clustered else None,
+                    "primary_master" if node.kind == MASTER else "coreapp",
+                    "connected" if name in self.connected else "disconnected",
+                )
+                for name, node in names
+            ),
+            self.clustered,
+        )
+
+    def watch(self) -> AbstractContextManager[Callable[[], Sequence[_health.Node]]] | None:
+        return self._watched()
+
+    @contextmanager
+    def _watched(self) -> Iterator[Callable[[], Sequence[_health.Node]]]:
+        yield lambda: self.health().nodes
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        self.while_asleep()
+
+    # --- what the tests ask ---
+
+    def record(self, host: str = "h") -> Record:
+        return parse(self.records[host], "c", host) if host in self.records else Record("c", host)
+
+    def keep(self, record: Record) -> None:
+        self.records[record.host] = render(record)
+
+    def pending(self, host: str, *names: str, **facts: Any) -> None:
+        """Writes a demand down that is noted."""
+        nodes = [node for node in self.nodes[host] if node.name in names]
+        record = demand(Record("c", host), nodes, settings=["log_level"], recorded="noon", connected_before=None)
+        self.keep(replace(note_written(record, nodes), **facts))
+
+
+class Store:
+    def __init__(self, cluster: Cluster, host: str) -> None:
+        self.name = f"/state/c@{host}.json"
+        self._cluster = cluster
+        self._host = host
+
+    def _place(self) -> Place:
+        if self._host in self._cluster.away:
+            raise Problem("unreachable")
+        text = self._cluster.records.get(self._host)
+        return replace(self._cluster.places.get(self._host, Place()), text=text)
+
+    def read(self) -> Place:
+        return self._place()
+
+    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+        place = self._place()
+        if place.unusable or (place.volatile and not volatile):
+            return place
+        if (place.text or "").strip() == (old or "").strip():
+            self._cluster.records.pop(self._host, None)
+            if new:
+                self._cluster.records[self._host] = new
+            self._cluster.events.append(f"swap {self._host}")
+        return self._place()
+
+
+class Engine(Backend):
+    @classmethod
+    def look(cls, host: Any, member: Member) -> list[Node]:
+        if member.host in host.away:
+            raise Problem("unreachable")
+        return list(host.nodes[member.host])
+
+    @classmethod
+    def restart(cls, host: Any, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
+        host.events.append(f"restart {node.name}")
+        back = host.comes_back(node)
+        nodes = [found for found in host.nodes[member.host] if found.name != node.name]
+        host.nodes[member.host] = sorted([*nodes, *([back] if back else [])], key=lambda one: one.name)
+
+
+class Named(Engine):
+    tells_starts = False
+
+
+@pytest.fixture(autouse=True)
+def shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_work.BACKENDS, "docker", Engine)
+    monkeypatch.setitem(_work.BACKENDS, "command", Named)
+    monkeypatch.setattr(_work, "now", lambda: "now")
+    monkeypatch.setattr(_work, "_SIGN_AFTER", 0.2)
+
+
+def made(cluster: Cluster, check_mode: bool = False, outside: Sequence[str] = (), **facts: Any) -> Work:
+    values = {**VALUES, **facts.pop("values", {})}
+    backend = facts.pop("backend", "docker")
+    context = Context(
+        **{
+            "id": "id",
+            "host": next(iter(cluster.nodes)),
+            "cluster": "c",
+            "members": tuple(
+                Member(host, host not in outside, backend, (), "", (), "/state") for host in cluster.nodes
+            ),
+            "environments": {},
+            "connection": {"api_url": "https://client:9090", "password": "canary"},
+            "settings": SETTINGS,
+            "wanted": Wanted(("log_level",)),
+            "unverified": (),
+            "client_version": None,
+            "changes": (),
+            "values": values,
+            "api": None,
+            "may_restart": True,
+            "by_itself": False,
+            **facts,
+        }
+    )
+    return Work(context_from_json(json.loads(json.dumps(context_to_json(context)))), check_mode, lambda: cluster.now, cluster.sleep)
+
+
+def play(work: Work, cluster: Any, steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """As the action does."""
+    shell: Any = None
+    results = []
+    for step in steps:
+        if work.failure is None or step.name in _CLEANING:
+            arguments = (step.name, step.about or step.host or "", step.node or "")
+            results.append(ActionModule._do(shell, work, cluster, *arguments))
+    return results
+
+
+def demanded(cluster: Cluster, check_mode: bool = False, **facts: Any) -> Work:
+    work = made(cluster, check_mode, **facts)
+    play(work, cluster, demand_steps(list(cluster.nodes), health=True, writes=work.context.settings is not None))
+    return work
+
+
+def resumed(cluster: Cluster, **facts: Any) -> Work:
+    """A run that finds a pending restart and nothing to write."""
+    return whole(cluster, settings=None, wanted=Wanted(), **facts)
+
+
+def whole(cluster: Cluster, **facts: Any) -> Work:
+    """The demand and what follows; the work that ended it."""
+    work = demanded(cluster, **facts)
+    steps = work.restarts()
+    if not steps:
+        return work
+    again = made(cluster, **facts)
+    play(again, cluster, steps)
+    return again
+
+
+def restarts(cluster: Cluster) -> list[str]:
+    return [event.partition(" ")[2] for event in cluster.events if event.startswith("restart ")]
+
+
+def two() -> Cluster:
+    return Cluster({"h": [coreapp("a"), coreapp("b")]})
+
+
+# --- a change ----------------------------------------------------------------------------------------------------
+
+
+def test_the_demand_is_on_every_host_before_the_settings_are_written() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    seen: list[Record] = []
+    cluster.on_write = lambda: seen.extend([cluster.record("h"), cluster.record("i")])
+    work = demanded(cluster)
+    assert [(record.generation, record.noted, [e.name for e in record.nodes]) for record in seen] == [
+        (1, 0, ["a"]),
+        (1, 0, ["b"]),
+    ]
+    assert all(record.lease is not None for record in seen)
+    after = cluster.record("h")
+    assert (after.noted, after.lease, after.settings, after.recorded) == (1, None, ("log_level",), "now")
+    assert after.connected_before == 2
+    assert work.still_pending() == ["a on h", "b on i"]
+
+
+def test_all_restart_one_after_the_other_and_nothing_is_left() -> None:
+    cluster = two()
+    work = whole(cluster)
+    assert work.failure is None
+    assert restarts(cluster) == ["a", "b"]
+    assert cluster.records == {}
+    assert work.restarted == ["a on h", "b on h"]
+    assert work.summary()["pending"] == []
+
+
+def test_before_a_node_is_stopped_that_is_written_down_and_the_lease_renewed() -> None:
+    cluster = two()
+    seen: list[Record] = []
+
+    def comes_back(node: Node) -> Node:
+        seen.append(cluster.record())
+        return replace(node, incarnation="2")
+
+    cluster.comes_back = comes_back
+    whole(cluster)
+    assert [record.returning and record.returning.name for record in seen] == ["a", "b"]
+    assert [record.lease and record.lease.renewal for record in seen] == [1, 2]
+    assert [record.connected_before for record in seen] == [2, 2]
+
+
+def test_what_starts_between_the_demand_and_the_writing_has_to_restart() -> None:
+    cluster = two()
+
+    def start() -> None:
+        cluster.nodes["h"][0] = coreapp("a", incarnation="2")
+
+    cluster.on_write = start
+    demanded(cluster)
+    assert [(entry.name, entry.incarnation) for entry in cluster.record().nodes] == [("a", "2"), ("b", "1")]
+
+
+def test_what_somebody_restarts_after_the_writing_is_seen_healthy_and_left_alone() -> None:
+    cluster = two()
+    demanded(cluster)
+    cluster.nodes["h"][0] = coreapp("a", incarnation="2")
+    work = resumed(cluster)
+    assert (work.failure, restarts(cluster), cluster.records) == (None, ["b"], {})
+
+
+@pytest.mark.parametrize(
+    ("answer", "pending"),
+    [
+        ({"failed": True, "changed": False, "msg": "refused"}, False),
+        ({"changed": False}, False),
+        ({"failed": True, "changed": True, "msg": "no answer"}, True),
+        ({"failed": True, "msg": "no answer"}, True),
+    ],
+)
+def test_a_demand_is_withdrawn_only_if_nothing_was_written_for_certain(answer: dict[str, Any], pending: bool) -> None:
+    cluster = two()
+    cluster.answer = answer if "changed" in answer else {**answer, "changed": None}
+    work = demanded(cluster)
+    assert cluster.record().is_pending is pending
+    assert cluster.record().lease is None
+    assert (work.failure is not None) is bool(answer.get("failed"))
+
+
+def test_a_write_that_breaks_off_leaves_the_restart_pending() -> None:
+    cluster = two()
+
+    def dies() -> None:
+        raise KeyboardInterrupt
+
+    cluster.on_write = dies
+    work = made(cluster)
+    steps = demand_steps(["h"], health=True, writes=True)
+    with pytest.raises(KeyboardInterrupt):
+        play(work, cluster, steps)
+    assert work.failure == "broken off"
+    play(work, cluster, [Step("note", "h")])
+    assert [entry.name for entry in cluster.record().nodes] == ["a", "b"]
+
+
+def test_without_a_look_after_the_writing_every_node_stays_pending() -> None:
+    cluster = two()
+    cluster.on_write = lambda: cluster.nodes.update(h=Unseen())  # type: ignore[arg-type]
+    work = demanded(cluster)
+    record = cluster.record()
+    assert (record.generation, record.noted, record.lease) == (1, 0, None)
+    assert "h cannot be looked at after the writing (boom)" in work.warnings[0]
+
+
+class Unseen(list[Node]):
+    def __iter__(self) -> Iterator[Node]:
+        raise Problem("boom")
+
+
+def test_two_generations_are_paid_for_one_by_one() -> None:
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster)
+    steps = [step for step in work_steps(cluster)]
+    play(work, cluster, steps[:-1])
+    cluster.records["h"] = render(
+        demand(cluster.record(), [coreapp("a")], settings=["x"], recorded="now", connected_before=None)
+    )
+    play(work, cluster, steps[-1:])
+    assert "a" in [entry.name for entry in cluster.record().nodes]
+
+
+def work_steps(cluster: Cluster) -> list[Step]:
+    return [
+        Step("look", "h"),
+        Step("health"),
+        Step("regain"),
+        Step("recover", "h"),
+        Step("gate", None, "a", "h"),
+        Step("restart", "h", "a"),
+        Step("wait", None, "a", "h"),
+        Step("settle", "h", "a"),
+    ]
+
+
+def test_nothing_to_do_touches_nothing() -> None:
+    cluster = two()
+    work = made(cluster, settings=None, wanted=Wanted())
+    play(work, cluster, demand_steps(["h"], health=True, peek="h"))
+    assert cluster.events == []
+    assert work.restarts() == []
+    assert work.line(True) is None
+
+
+def test_a_restart_that_waits_for_its_turn_says_so() -> None:
+    cluster = two()
+    work = demanded(cluster, may_restart=False)
+    assert work.restarts() == []
+    assert work.line(True) == "c: changed: log_level; pending restarts: a on h, b on h, left by this run"
+    assert work.line(False) is None
+
+
+# --- the lease ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_waits_for_another_one_and_says_for_whom() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+
+    def renew() -> None:
+        if cluster.now > 40:
+            cluster.records.clear()
+
+    cluster.while_asleep = renew
+    work = demanded(cluster)
+    assert work.failure is None
+    assert [line for line in cluster.lines if "another run on box (process 1, since noon)" in line]
+    assert 3 <= len(cluster.lines) <= 4
+    assert "compare" in cluster.events, "whoever held the lease may have written the same"
+
+
+def test_a_run_that_waited_demands_nothing_for_what_the_other_one_wrote() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+    cluster.while_asleep = cluster.records.clear
+    cluster.answer = {"changed": False, "changed_settings": [], "restart_settings": []}
+    work = demanded(cluster)
+    assert (work.failure, cluster.records) == (None, {})
+
+
+def test_waiting_has_an_end_that_names_the_holder() -> None:
+    cluster = two()
+    before = Record("c", "h", lease=replace(OTHER, seconds=1e6))
+    cluster.keep(before)
+    work = demanded(cluster)
+    assert work.failure is not None
+    assert "another run on box (process 1, since noon)" in work.failure
+    assert "wa_settings_lock_timeout (100 s) is over" in work.failure
+    assert "/state/c@h.json" in work.failure
+    assert 100 < cluster.now < 103
+    assert (cluster.record(), cluster.events) == (before, [])
+
+
+def test_a_lease_that_is_not_renewed_is_taken_over() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+    work = demanded(cluster)
+    assert work.failure is None
+    assert 50 <= cluster.now < 52
+
+
+def test_a_lease_that_is_renewed_is_not() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+
+    def renew() -> None:
+        cluster.keep(Record("c", "h", lease=replace(OTHER, renewal=int(cluster.now / 10))))
+
+    cluster.while_asleep = renew
+    assert "is over" in str(demanded(cluster).failure)
+
+
+def test_the_lease_of_a_dead_process_is_taken_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+    monkeypatch.setattr(_work, "is_gone", lambda lease: lease == OTHER)
+    assert demanded(cluster).failure is None
+    assert cluster.now == 0
+
+
+def test_hosts_of_one_run_wait_for_each_other_without_an_end() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=replace(OTHER, run=_work.RUN, seconds=1e6)))
+
+    def done() -> None:
+        if cluster.now > 500:
+            cluster.records.clear()
+
+    cluster.while_asleep = done
+    assert demanded(cluster).failure is None
+    assert cluster.now > 500
+    assert cluster.lines == []
+
+
+def test_a_lost_lease_ends_the_work_before_the_next_stop() -> None:
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster)
+    play(work, cluster, work_steps(cluster)[:5])
+    taken = replace(cluster.record(), lease=OTHER)
+    cluster.keep(taken)
+    play(work, cluster, [*work_steps(cluster)[5:], Step("release", "h")])
+    assert "the lease on h was taken over by another run on box" in str(work.failure)
+    assert (restarts(cluster), cluster.record()) == ([], taken)
+
+
+def test_a_record_that_is_removed_by_hand_ends_the_work() -> None:
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster)
+    play(work, cluster, work_steps(cluster)[:5])
+    cluster.records.clear()
+    play(work, cluster, work_steps(cluster)[5:])
+    assert "taken over by nobody, and the record is gone" in str(work.failure)
+    assert restarts(cluster) == []
+
+
+# --- places and records that are no good -------------------------------------------------------------------------
+
+
+def test_nothing_is_written_where_no_record_may_lie() -> None:
+    for place, said in (
+        (Place(unusable="/state may be written by others"), "may be written by others"),
+        (Place(volatile=True), "wa_settings_volatile_state"),
+    ):
+        cluster = two()
+        cluster.places["h"] = place
+        work = demanded(cluster)
+        assert said in str(work.failure)
+        assert not [event for event in cluster.events if event.startswith("write")]
+
+
+def test_a_volatile_place_is_taken_where_it_is_meant_or_nothing_is_wanted() -> None:
+    cluster = two()
+    cluster.places["h"] = Place(volatile=True)
+    assert demanded(cluster, values={"volatile_state": True}).failure is None
+    cluster = two()
+    cluster.places["h"] = Place(volatile=True)
+    assert demanded(cluster, settings=SETTINGS, wanted=Wanted()).failure is None
+
+
+@pytest.mark.parametrize("text", ["{", render(Record("other", "h")), render(Record("c", "other"))])
+def test_a_record_that_cannot_be_read_means_that_everything_is_pending(text: str) -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER)]})
+    cluster.records["h"] = text
+    work = whole(cluster, settings=None, wanted=Wanted())
+    assert (work.failure, restarts(cluster), cluster.records) == (None, ["a", "m"], {})
+    assert any("the record of pending restarts cannot be read" in line for line in demanded_warnings(text))
+
+
+def test_a_run_that_dies_over_an_unreadable_record_forgets_nothing() -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER)]})
+    cluster.records["h"] = "{"
+    work = made(cluster, settings=None, wanted=Wanted())
+    play(work, cluster, [Step("look", "h")])
+    assert cluster.record().is_pending
+    cluster.keep(replace(cluster.record(), lease=None))
+    assert (resumed(cluster).failure, restarts(cluster), cluster.records) == (None, ["a", "m"], {})
+
+
+def test_what_no_run_can_replace_is_not_tried_for_ever() -> None:
+    cluster = two()
+    cluster.records["h"] = "{"
+    swap = Store.swap
+    with pytest.MonkeyPatch.context() as patched:
+        # Bytes that are no text, or carriage returns, do not survive the way here and back.
+        patched.setattr(Store, "swap", lambda self, old, new, volatile: swap(self, f"{old}?", new, volatile))
+        work = demanded(cluster)
+    assert "/state/c@h.json was not written by a run and cannot be replaced" in str(work.failure)
+    assert cluster.records == {"h": "{"}
+
+
+def test_a_lease_is_given_back_where_the_host_cannot_be_worked_on_after_all() -> None:
+    cluster = two()
+    before = replace(Record("c", "h", client="https://other", elsewhere=("x",)))
+    cluster.keep(before)
+    work = demanded(cluster)
+    assert "holds a pending restart of another client, https://other" in str(work.failure)
+    assert cluster.record() == before
+
+
+def demanded_warnings(text: str) -> list[str]:
+    cluster = two()
+    cluster.records["h"] = text
+    return demanded(cluster, settings=None, wanted=Wanted()).warnings
+
+
+# --- hosts that are away -----------------------------------------------------------------------------------------
+
+
+def test_the_restart_of_a_host_that_is_away_lies_with_the_others_until_it_is_reached() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    cluster.away = {"i"}
+    work = whole(cluster, outside=["i"])
+    assert (work.failure, restarts(cluster)) == (None, ["a"])
+    assert cluster.record("h").elsewhere == ("i",)
+    assert work.still_pending() == ["all Coreapps on i"]
+    cluster.away = set()
+    later = resumed(cluster)
+    assert (later.failure, restarts(cluster), cluster.records) == (None, ["a", "b"], {})
+
+
+def test_a_run_that_may_not_restart_takes_over_what_the_others_say() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    cluster.away = {"i"}
+    whole(cluster, outside=["i"])
+    cluster.away = set()
+    demanded(cluster, settings=None, wanted=Wanted(), may_restart=False)
+    assert cluster.record("h").elsewhere == ()
+    assert [entry.name for entry in cluster.record("i").nodes] == ["b"]
+
+
+def test_a_refusal_strikes_out_nothing_that_is_elsewhere() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    cluster.keep(Record("c", "h", elsewhere=("i",)))
+    cluster.nodes["i"].append(coreapp("stranger"))
+    strange = {**vars(cluster.health())}
+    cluster.health = lambda: _health.Health(tuple(n for n in strange["nodes"] if "stranger" not in str(n.name)), True)  # type: ignore[method-assign]
+    work = demanded(cluster)
+    assert "stranger on i is not in the health" in str(work.failure)
+    assert cluster.record("h").elsewhere == ("i",)
+
+
+def test_a_host_of_the_play_that_is_away_keeps_the_settings_unwritten() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    cluster.away = {"i"}
+    work = demanded(cluster)
+    assert "i (unreachable) cannot be asked" in str(work.failure)
+    assert cluster.records == {}
+    assert not [event for event in cluster.events if event.startswith("write")]
+
+
+# --- nodes that do not come back ---------------------------------------------------------------------------------
+
+
+def test_a_node_that_does_not_come_back_stops_this_run_and_the_next() -> None:
+    cluster = two()
+    cluster.comes_back = lambda node: cluster.connected.discard(node.name) or replace(node, incarnation="2")  # type: ignore[func-returns-value]
+    work = whole(cluster)
+    assert "Coreapp 1 of 2, a on h, did not come back: 1 of 2 Coreapps connected" in str(work.failure)
+    assert "pending restarts, done by a later run: a on h, b on h" in str(work.failure)
+    assert cluster.record().returning is not None
+    assert cluster.record().lease is None
+    later = resumed(cluster)
+    assert "a on h is not back since its restart" in str(later.failure)
+    assert restarts(cluster) == ["a"]
+    cluster.connected.add("a")
+    cluster.comes_back = lambda node: replace(node, incarnation="3")
+    assert (resumed(cluster).failure, restarts(cluster), cluster.records) == (None, ["a", "b"], {})
+
+
+def test_a_node_that_crash_loops_is_not_back() -> None:
+    cluster = two()
+    cluster.comes_back = lambda node: replace(node, incarnation="2", steady=False)
+    work = whole(cluster)
+    assert "a on h, did not come back: its container starts over and over" in str(work.failure)
+    assert 30 <= cluster.now < 31
+    assert "a starts over and over" in str(resumed(cluster).failure)
+    assert restarts(cluster) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("back", "said"),
+    [(lambda _node: None, "its container is gone"), (lambda node: replace(node, running=False), "its container is stopped")],
+)
+def test_what_is_said_of_a_node_that_is_gone_or_stopped(back: Callable[[Node], Node | None], said: str) -> None:
+    cluster = two()
+    cluster.comes_back = back
+    cluster.api = without_names(cluster.api)  # type: ignore[method-assign]
+    assert said in str(whole(cluster).failure)
+    assert cluster.record().returning is not None
+
+
+def without_names(api: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A client whose health lags behind: it still shows who is gone."""
+
+    def lagging(module: str, arguments: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+        return api(module, {**arguments, "expect_nodes": (), "expect_connected": 0}, **facts)
+
+    return lagging
+
+
+def test_a_returning_node_that_is_gone_is_named() -> None:
+    cluster = two()
+    cluster.pending("h", "b", returning=Pending("x", "gone"), connected_before=2)
+    assert "x on h is not back since its restart: its container is gone" in str(resumed(cluster).failure)
+    assert restarts(cluster) == []
+
+
+def test_a_stand_by_has_to_run_for_a_while() -> None:
+    cluster = two()
+    cluster.connected = {"b"}
+    seen: list[float] = []
+
+    def crash() -> None:
+        if len(seen) < 2:
+            seen.append(cluster.now)
+            cluster.nodes["h"][0] = replace(cluster.nodes["h"][0], incarnation=f"crash {len(seen)}")
+
+    cluster.while_asleep = crash
+    work = whole(cluster)
+    assert (work.failure, restarts(cluster)) == (None, ["a", "b"])
+    assert 3.0 <= cluster.now < 4.5
+
+
+def test_the_node_that_serves_goes_last_and_waits_for_stand_bys() -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("b"), coreapp("c")]}, connected={"a"})
+
+    def fail_over(node: Node) -> Node:
+        # b takes over as soon as anybody restarts.
+        cluster.connected = {"b"}
+        return replace(node, incarnation="2")
+
+    cluster.comes_back = fail_over
+    whole(cluster)
+    assert restarts(cluster)[-1] != "a" or cluster.connected == {"b"}
+    assert sorted(restarts(cluster)) == ["a", "b", "c"]
+    assert cluster.records == {}
+
+
+def test_nothing_stops_while_fewer_are_connected_than_before() -> None:
+    cluster = two()
+    cluster.pending("h", "a", "b", connected_before=2)
+    cluster.connected = {"b"}
+    work = resumed(cluster)
+    assert "not as healthy as before the first restart: 1 of 2 Coreapps connected" in str(work.failure)
+    assert "wa_settings_expect_connected" in str(work.failure)
+    assert restarts(cluster) == []
+    assert resumed(cluster, values={"expect_connected": 1}).failure is None
+    assert restarts(cluster) == ["a", "b"]
+
+
+def test_a_node_left_stopped_by_a_dead_run_is_started_again() -> None:
+    cluster = two()
+    cluster.pending("h", "a", "b", connected_before=2)
+    cluster.keep(begin_restart(cluster.record(), coreapp("a")))
+    cluster.nodes["h"][0] = coreapp("a", running=False)
+    cluster.connected = {"b"}
+
+    def back(node: Node) -> Node:
+        cluster.connected.add(node.name)
+        return replace(node, incarnation="2", running=True)
+
+    cluster.comes_back = back
+    work = resumed(cluster)
+    assert (work.failure, restarts(cluster), cluster.records) == (None, ["a", "b"], {})
+    assert any("Restarting a on h again" in line for line in cluster.lines)
+
+
+def test_a_healthy_node_is_not_restarted_again_for_another_ones_sake() -> None:
+    cluster = two()
+    cluster.pending("h", "a", "b", connected_before=2)
+    cluster.keep(begin_restart(cluster.record(), coreapp("a")))
+    cluster.nodes["h"][1] = coreapp("b", running=False)
+    cluster.connected = {"a"}
+    assert "a on h is not back since its restart" in str(resumed(cluster).failure)
+    assert restarts(cluster) == []
+
+
+def test_what_somebody_stopped_is_told_and_not_started() -> None:
+    cluster = two()
+    demanded(cluster)
+    cluster.nodes["h"][0] = coreapp("a", running=False)
+    work = made(cluster, settings=None, wanted=Wanted(), values={"expect_connected": 1})
+    play(work, cluster, [step for step in work_steps(cluster)[:4]])
+    assert "a had a pending restart and is stopped" in work.warnings[0]
+    assert [entry.name for entry in cluster.record().nodes] == ["b"]
+
+
+# --- a backend that cannot tell starts ---------------------------------------------------------------------------
+
+
+def test_a_command_that_does_nothing_is_not_believed() -> None:
+    cluster = Cluster({"h": [Node("h")]}, clustered=False)
+    work = whole(cluster, backend="command")
+    assert "ended well, but the node stayed connected" in str(work.failure)
+    assert [entry.name for entry in cluster.record().nodes] == ["h"]
+
+
+def test_a_command_that_restarts_is_believed() -> None:
+    cluster = Cluster({"h": [Node("h")]}, clustered=False)
+
+    def back(node: Node) -> Node:
+        import threading
+
+        cluster.connected = {"nobody"}
+        threading.Timer(0.1, lambda: setattr(cluster, "connected", {"h"})).start()
+        threading.Event().wait(0.15)
+        return node
+
+    cluster.comes_back = back
+    work = whole(cluster, backend="command")
+    assert (work.failure, cluster.records) == (None, {})
+
+
+# --- what a client does not report -------------------------------------------------------------------------------
+
+
+def test_an_unreported_value_is_written_once() -> None:
+    cluster = two()
+    cluster.answer = {"unverified_settings": ["log_level"]}
+    facts: dict[str, Any] = {"unverified": ("log_level",), "client_version": "v1"}
+    assert whole(cluster, **facts).failure is None
+    kept = cluster.record().sent
+    assert kept is not None and kept.knows("log_level", "error", "v1")
+    assert not cluster.record().is_pending
+    cluster.events.clear()
+    again = whole(cluster, **facts)
+    assert (again.failure, restarts(cluster)) == (None, [])
+    assert not [event for event in cluster.events if event.startswith("write")]
+    cluster.events.clear()
+    assert whole(cluster, **{**facts, "client_version": "v2"}).failure is None
+    assert restarts(cluster) == ["a", "b"]
+
+
+def test_a_reset_forgets_what_was_sent() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", sent=Sent("s", "v1", {"log_level": "x"})))
+    whole(cluster, settings={"settings": None, "state": "absent"})
+    assert cluster.records == {}
+
+
+def test_a_failed_write_learns_nothing() -> None:
+    cluster = two()
+    cluster.answer = {"failed": True, "msg": "x", "unverified_settings": ["log_level"]}
+    demanded(cluster)
+    assert cluster.record().sent is None
+
+
+# --- check mode, secrets, and what people see --------------------------------------------------------------------
+
+
+def test_check_mode_tells_the_same_nodes_and_changes_nothing() -> None:
+    cluster = two()
+    work = made(cluster, check_mode=True)
+    play(work, cluster, demand_steps(["h"], health=True, writes=True))
+    steps = work.restarts()
+    again = made(cluster, check_mode=True)
+    play(again, cluster, steps)
+    assert again.restarted == ["a on h", "b on h"]
+    assert cluster.records == {}
+    assert {event for event in cluster.events} == {"compare"}
+    assert again.failure is None
+
+
+def test_no_password_and_no_value_is_in_a_record() -> None:
+    cluster = two()
+    texts: list[str] = []
+    cluster.on_write = lambda: texts.extend(cluster.records.values())
+    work = whole(cluster)
+    assert "canary" in work.secrets
+    assert texts
+    assert not any("canary" in text or '"error"' in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("summary", "check_mode", "may_restart", "line"),
+    [
+        ((["x"], [], []), False, True, "c: changed: x; pending restarts: none"),
+        ((["x", "y"], ["a on h"], []), False, True, "c: changed: x, y; restarted: a on h; pending restarts: none"),
+        (([], [], ["a on h"]), False, False, "c: pending restarts: a on h, left by this run"),
+        ((["x"], ["a on h"], []), True, True, "c: would change: x; would restart: a on h"),
+    ],
+)
+def test_the_line_for_each_client(
+    summary: tuple[list[str], list[str], list[str]], check_mode: bool, may_restart: bool, line: str
+) -> None:
+    told = dict(zip(("changed_settings", "restarted", "pending"), summary, strict=True))
+    assert summary_line("c", told, check_mode, may_restart) == line
+
+
+def test_the_report_is_one_for_the_whole_run() -> None:
+    assert report("h", {"x": 1}) == {
+        "data": {"wa_settings_report": {"h": {"x": 1}}},
+        "per_host": False,
+        "aggregate": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("names", "left"),
+    [
+        (set(), {"settings": {"a": {"b": 1, "c": 2}, "e": {}}, "extra_settings": {"d": 3}, "state": "merged"}),
+        ({"a.b"}, {"settings": {"a": {"c": 2}, "e": {}}, "extra_settings": {"d": 3}, "state": "merged"}),
+        ({"a.b", "a.c"}, {"settings": {"e": {}}, "extra_settings": {"d": 3}, "state": "merged"}),
+        ({"a", "e"}, {"settings": None, "extra_settings": {"d": 3}, "state": "merged"}),
+        ({"a", "d", "e"}, None),
+    ],
+)
+def test_settings_can_be_taken_out(names: set[str], left: dict[str, Any] | None) -> None:
+    given = {"settings": {"a": {"b": 1, "c": 2}, "e": {}}, "extra_settings": {"d": 3}, "state": "merged"}
+    assert without(given, names) == left
+
+
+def test_values_are_compared_in_their_canonical_form() -> None:
+    assert declared_values({"settings": {"log_level": "error", "heartbeat_interval": "5"}}, {"log_level"}) == {
+        "log_level": "error"
+    }
