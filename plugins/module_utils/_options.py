@@ -76,6 +76,23 @@ def check_count(name: str, value: int) -> int:
     return int(value)
 
 
+def check_whole_numbers(spec: Spec, params: Any, above: str = "") -> None:
+    """Refuses what Ansible's own conversion to a whole number breaks on. Raises InvalidOptions."""
+    for name, value in params.items() if isinstance(params, Mapping) else ():
+        option = spec.get(str(name), {})
+        if "options" in option:
+            check_whole_numbers(option["options"], value, f"{above}{name}.")
+        elif option.get("type") == "int" and isinstance(value, (str, float)) and not _is_finite(value):
+            raise InvalidOptions(f"{above}{name}: must be a whole number")
+
+
+def _is_finite(value: str | float) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return True  # no number at all, which Ansible says in its own words
+
+
 def explain_refusal(spec: Spec, params: Any, above: str = "") -> str:
     """What may help with options that do not fit the spec: one sentence, or nothing. It repeats no value."""
     return next(_explanations(spec, params, above), "")

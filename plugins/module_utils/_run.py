@@ -12,6 +12,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -212,11 +213,13 @@ def unexpected(error: Exception) -> str:
 
 
 def _shown(value: Any, hidden: list[str]) -> Any:
-    """A copy without credentials, in texts that every Python can write: a lone surrogate is none."""
+    """A copy without credentials, in texts and numbers that JSON can hold: a lone surrogate is none, nor is infinity."""
     if isinstance(value, Mapping):
         return {_shown(name, []): _shown(member, hidden) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_shown(member, hidden) for member in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if not isinstance(value, str):
         return value
     for secret in hidden:

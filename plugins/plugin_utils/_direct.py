@@ -41,6 +41,7 @@ except ImportError:  # before ansible-core 2.19, which trusts every text
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import DEEPEST, InvalidOptions, is_nested_deeper
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_whole_numbers
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete, refuse
 
 display = Display()
@@ -50,6 +51,7 @@ display = Display()
 Templar(loader=DataLoader(), variables={}).template(trust_as_template("{{ '' | default('') is defined }}"))
 
 Result = dict[str, Any]
+_TOO_LONG_NUMBER = 10**1000  # Python refuses to write much longer ones
 
 
 class DirectFlow:
@@ -92,6 +94,8 @@ def _never_in_json(value: Any, place: str = "") -> Iterator[str]:
     elif isinstance(value, (list, tuple)):
         for member in value:
             yield from _never_in_json(member, place)
+    elif isinstance(value, int) and abs(value) >= _TOO_LONG_NUMBER:
+        yield f"{place}: this number is too long"
     elif isinstance(value, (bytes, bytearray, set, frozenset)):
         yield f"{place}: a value of type {type(value).__name__} cannot be given; use text, a number or a list"
 
@@ -128,6 +132,7 @@ class DirectAction(ActionBase):
         result: Result = super().run(tmp, task_vars)
         try:
             args = as_a_module_gets_it(self._task.args)
+            check_whole_numbers(self.direct.spec, args)
             runs_here = self._runs_here(task_vars)
         except InvalidOptions as error:
             return {**result, "failed": True, "msg": str(error)}
