@@ -1059,7 +1059,9 @@ class _Watch:
         if len(nodes) == 1 and nodes[0].name is None:
             return {"": nodes[0].gateway_status}
         alone = [ClientHealth((entry,), clustered=True) for entry in nodes]
-        return {str(one.nodes[0].name): one.nodes[0].gateway_status for one in alone if one.nodes and one.find(self._node)}
+        return {
+            str(one.nodes[0].name): one.nodes[0].gateway_status for one in alone if one.nodes and one.find(self._node)
+        }
 
     def _look(self) -> None:
         try:

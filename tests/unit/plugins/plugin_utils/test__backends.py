@@ -110,9 +110,7 @@ def test_a_node_is_found_again_by_id_or_name(node: Node, found: str | None) -> N
 
 def test_what_a_container_says_of_itself() -> None:
     (node,) = select([container(hostname="box")], (), IMAGE_PATTERN)
-    assert node == Node(
-        "wacore1", container()["id"], COREAPP, True, True, "2026-01-01T00:00:00Z 7", "box"
-    )
+    assert node == Node("wacore1", container()["id"], COREAPP, True, True, "2026-01-01T00:00:00Z 7", "box")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +130,7 @@ def test_states(state: str, running: bool, steady: bool) -> None:
 
 
 @pytest.mark.parametrize(("changed", "value"), [("started", "later"), ("pid", 8)])
-def test_each_start_is_another_incarnation(changed: str, value: object) -> None:
+def test_each_start_is_another_incarnation(changed: str, value: Any) -> None:
     (before,) = select([container()], (), IMAGE_PATTERN)
     (after,) = select([container(**{changed: value})], (), IMAGE_PATTERN)
     assert before.incarnation != after.incarnation
@@ -186,7 +184,7 @@ def test_the_exact_name_counts_before_the_other_spelling() -> None:
 
 
 def test_names_that_nobody_has() -> None:
-    with pytest.raises(Problem, match="^no such container: x, y$"):
+    with pytest.raises(Problem, match=r"^no such container: x, y$"):
         chosen(container(), names=("wacore1", "x", "y"))
     with pytest.raises(Problem, match="no such container"):
         chosen(container(), names=(container()["id"][:11],))
@@ -221,7 +219,7 @@ def test_containers_of_several_owners_are_refused(facts: list[dict[str, Any]], o
     if owners == 1:
         assert chosen(*found)
     else:
-        with pytest.raises(Problem, match="several clients.*wa_settings_restart_containers") as refused:
+        with pytest.raises(Problem, match=r"several clients.*wa_settings_restart_containers") as refused:
             chosen(*found)
         assert all(re.search(f"w{at}", str(refused.value)) for at in range(len(found)))
 
@@ -229,7 +227,7 @@ def test_containers_of_several_owners_are_refused(facts: list[dict[str, Any]], o
 def test_an_inspection_is_read_line_by_line() -> None:
     assert read_inspection('{"id":"a"}\n\n{"id":"b"}\n') == [{"id": "a"}, {"id": "b"}]
     for output in ("[]", "Error", "{"):
-        with pytest.raises(ValueError):  # noqa: PT011
+        with pytest.raises(ValueError):
             read_inspection(output)
 
 
@@ -252,13 +250,13 @@ def test_a_container_that_goes_between_list_and_inspection_is_no_problem() -> No
     gone = Problem("Error: No such object: 123")
     host = Host(gone, gone, json.dumps(container()))
     assert len(Docker.look(host, member())) == 1
-    with pytest.raises(Problem, match="^docker: Error: No such object"):
+    with pytest.raises(Problem, match=r"^docker: Error: No such object"):
         Docker.look(Host(gone, gone, gone), member())
 
 
 def test_other_problems_are_told_at_once() -> None:
     host = Host(Problem("permission denied"))
-    with pytest.raises(Problem, match="^docker: permission denied$"):
+    with pytest.raises(Problem, match=r"^docker: permission denied$"):
         Docker.look(host, member())
     with pytest.raises(Problem, match="docker: the answer to inspect cannot be read"):
         Docker.look(Host("<html>"), member())
@@ -273,7 +271,7 @@ def test_a_restart_is_the_engines_own() -> None:
     Docker.restart(host, member(), Node("a b", "123"), 60, 300.0)
     Podman.restart(host, member(), Node("a b"), 0, 300.0)
     assert host.commands == ["docker restart -t 60 123 >/dev/null", "podman restart -t 0 'a b' >/dev/null"]
-    with pytest.raises(Problem, match="^podman: boom"):
+    with pytest.raises(Problem, match=r"^podman: boom"):
         Podman.restart(Host(Problem("boom")), member(), Node("a"), 60, 300.0)
 
 

@@ -33,7 +33,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     COREAPP,
     MASTER,
     Node,
-
     Record,
     begin_restart,
     demand,
@@ -130,7 +129,9 @@ def test_a_named_node_is_what_health_says_of_it() -> None:
 
 def test_a_demand_is_about_all_coreapps_stopped_ones_included() -> None:
     a, b, m = coreapp("a"), coreapp("b", running=False), master("m")
-    found = demanded(look("h", a, m), look("i", b), look("j"), health=health(a="connected", b="disconnected", m="primary_master"))
+    found = demanded(
+        look("h", a, m), look("i", b), look("j"), health=health(a="connected", b="disconnected", m="primary_master")
+    )
     assert found == Targets({"h": (a,), "i": (b,), "j": ()})
 
 
@@ -167,7 +168,11 @@ REFUSED: list[tuple[str, list[Look], dict[str, Any]]] = [
     ("is no cluster and has one Coreapp, but a, b", [look("h", coreapp("a"), coreapp("b"))], {"clustered": False}),
     ("c is no cluster: only Recreate", [look("h", coreapp("a", alone="only Recreate"))], {"clustered": False}),
     ("x on h is not in the health of this client", [look("h", coreapp("a"), coreapp("x"))], {}),
-    ("health names b:b0000, which no host", [look("h", coreapp("a"))], {"health": health(a="connected", b="connected")}),
+    (
+        "health names b:b0000, which no host",
+        [look("h", coreapp("a"))],
+        {"health": health(a="connected", b="connected")},
+    ),
 ]
 
 
@@ -191,7 +196,10 @@ ACCEPTED: list[tuple[list[Look], dict[str, Any]]] = [
     ([look("h", coreapp("a", alone="only Recreate"))], {}),
     ([look("h", coreapp("a"), coreapp("x"))], {"health": ClientHealth()}),
     ([pending("h", coreapp("a"), coreapp("x"))], {}),
-    ([look("h", coreapp("a")), Look("i", inside=False, problem="away")], {"health": health(a="connected", b="connected")}),
+    (
+        [look("h", coreapp("a")), Look("i", inside=False, problem="away")],
+        {"health": health(a="connected", b="connected")},
+    ),
     ([look("h", coreapp("a"))], {"health": health(a="connected", m="primary_master")}),
 ]
 
@@ -292,7 +300,9 @@ def test_what_has_to_restart(now: Node, masters: bool | None, pending_now: bool)
 
 def test_entries_that_need_no_restart() -> None:
     nodes = coreapp("back"), coreapp("down"), coreapp("gone"), coreapp("left")
-    found = pending("h", *nodes, now=(coreapp("back", incarnation="2"), coreapp("down", running=False), coreapp("left")))
+    found = pending(
+        "h", *nodes, now=(coreapp("back", incarnation="2"), coreapp("down", running=False), coreapp("left"))
+    )
     assert [entry.name for entry in settled_otherwise(found)] == ["back", "down", "gone"]
     assert [node.name for node in unproven(found)] == ["back"]
     assert stopped_since(found) == ["down"]
@@ -341,5 +351,3 @@ def test_two_hosts_that_are_one_machine_restart_a_node_once() -> None:
 )
 def test_who_serves(node: Node, state: str, serves: bool) -> None:
     assert leads(node, health(a=state)) is serves
-
-

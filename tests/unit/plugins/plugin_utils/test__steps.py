@@ -6,11 +6,19 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, as_items, demand_steps, label, restart_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import (
+    Step,
+    as_items,
+    demand_steps,
+    label,
+    restart_steps,
+)
 
 
 def names(steps: list[Step]) -> list[str]:
-    return [" ".join(filter(None, (step.name, step.host, step.node, step.about and f"({step.about})"))) for step in steps]
+    return [
+        " ".join(filter(None, (step.name, step.host, step.node, step.about and f"({step.about})"))) for step in steps
+    ]
 
 
 def test_a_demand_is_on_every_host_before_the_settings_are_written() -> None:
@@ -79,7 +87,10 @@ def test_the_api_of_another_host_is_an_item_of_its_own() -> None:
         ("a", False, None),
     ]
     own = as_items("id", [Step("look", "a"), Step("health")], "a", "a", "demand", {})
-    assert [(item["host"], item["api"], item.get("delegate_to")) for item in own] == [("a", False, None), ("a", True, "a")]
+    assert [(item["host"], item["api"], item.get("delegate_to")) for item in own] == [
+        ("a", False, None),
+        ("a", True, "a"),
+    ]
 
 
 def test_a_host_that_is_asked_from_another_one() -> None:

@@ -112,7 +112,10 @@ def test_of_many_changes_at_once_one_wins(place: Path, shell: list[str]) -> None
     [
         (lambda place: place.symlink_to("elsewhere"), "is a symbolic link"),
         (lambda place: place.write_text("x"), "is not a directory"),
-        (lambda place: (place.mkdir(), (place / "c@h.json").symlink_to("/etc/passwd")), "holds a record that is a symbolic link"),
+        (
+            lambda place: (place.mkdir(), (place / "c@h.json").symlink_to("/etc/passwd")),
+            "holds a record that is a symbolic link",
+        ),
         (lambda place: (place.mkdir(), place.chmod(0o770)), "may be written by others"),
         (lambda place: (place.mkdir(), place.chmod(0o702)), "may be written by others"),
     ],
@@ -155,12 +158,10 @@ def test_a_lasting_file_system_takes_every_record(place: Path, shell: list[str],
 
 
 @pytest.mark.parametrize("program", ["mv", "mktemp", "flock"])
-def test_a_change_that_fails_leaves_what_was_there(
-    place: Path, shell: list[str], tmp_path: Path, program: str
-) -> None:
+def test_a_change_that_fails_leaves_what_was_there(place: Path, shell: list[str], tmp_path: Path, program: str) -> None:
     store_at(place, shell).swap(None, "one", True)
     broken = store_at(place, shell, faults=programs(tmp_path / "bin", **{program: "echo 'no space left' >&2; exit 1"}))
-    with pytest.raises(Problem, match="c@h.json: .*no space left"):
+    with pytest.raises(Problem, match=r"c@h.json: .*no space left"):
         broken.swap("one", "two", True)
     assert [path.name for path in place.iterdir()] == ["c@h.json"]
     assert (place / "c@h.json").read_text() == "one\n"

@@ -90,7 +90,11 @@ def test_the_largest_number_is_taken(name: str) -> None:
 def test_layers_lie_over_one_another() -> None:
     settings, extra, origins = declaration(
         layers(
-            values={"webhooks": {"url": "https://a", "max_concurrent_requests": 6}, "log_level": "debug", "media": {"a": 1}},
+            values={
+                "webhooks": {"url": "https://a", "max_concurrent_requests": 6},
+                "log_level": "debug",
+                "media": {"a": 1},
+            },
             group_values={"webhooks": {"url": "https://b"}, "media": None},
             host_values={"log_level": "info", "heartbeat_interval": 5},
             overrides={"heartbeat_interval": 9},
@@ -118,12 +122,16 @@ def test_a_null_takes_out_and_a_later_layer_puts_back() -> None:
         layers(values={"a": {"b": 1}, "c": 2}, group_values={"a": {"b": None}, "c": None}, host_values={"c": 3})
     )
     assert settings == {"a": {}, "c": 3}
-    replaced, _extra, _origins = declaration(layers(values={"a": 1, "b": {"x": 1}}, host_values={"a": {"x": 2}, "b": 1}))
+    replaced, _extra, _origins = declaration(
+        layers(values={"a": 1, "b": {"x": 1}}, host_values={"a": {"x": 2}, "b": 1})
+    )
     assert replaced == {"a": {"x": 2}, "b": 1}
 
 
 def test_an_unanswered_question_of_a_survey_overrides_nothing() -> None:
-    assert without_blanks({"a": "", "b": None, "c": {"d": ""}, "e": 0, "f": False, "g": {"h": 1, "i": ""}, "j": []}) == {
+    assert without_blanks(
+        {"a": "", "b": None, "c": {"d": ""}, "e": 0, "f": False, "g": {"h": 1, "i": ""}, "j": []}
+    ) == {
         "e": 0,
         "f": False,
         "g": {"h": 1},
@@ -134,7 +142,13 @@ def test_an_unanswered_question_of_a_survey_overrides_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "extra", "anything"),
-    [({}, {}, False), ({"a": {}}, {}, False), ({"a": {"b": {}}}, {}, False), ({"a": 0}, {}, True), ({}, {"a": {}}, True)],
+    [
+        ({}, {}, False),
+        ({"a": {}}, {}, False),
+        ({"a": {"b": {}}}, {}, False),
+        ({"a": 0}, {}, True),
+        ({}, {"a": {}}, True),
+    ],
 )
 def test_whether_there_is_a_declaration(settings: dict[str, Any], extra: dict[str, Any], anything: bool) -> None:
     assert declares_anything(settings, extra) is anything

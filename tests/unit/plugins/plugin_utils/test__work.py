@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,9 @@ import pytest
 from ansible_collections.wabiz.onprem.plugins.action.wa_settings_step import _CLEANING, ActionModule
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     MASTER,
@@ -76,14 +79,18 @@ class Cluster:
     lines: list[str] = field(default_factory=list)
     now: float = 0.0
     gone: bool = False
-    comes_back: Callable[[Node], Node | None] = lambda node: replace(node, incarnation=f"{node.incarnation}+", running=True)
+    comes_back: Callable[[Node], Node | None] = lambda node: replace(
+        node, incarnation=f"{node.incarnation}+", running=True
+    )
     while_asleep: Callable[[], None] = lambda: None
     on_write: Callable[[], None] = lambda: None
     clustered: bool = True
     waits: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.connected = self.connected or {node.name for nodes in self.nodes.values() for node in nodes if node.running}
+        self.connected = self.connected or {
+            node.name for nodes in self.nodes.values() for node in nodes if node.running
+        }
 
     @property
     def host(self) -> Any:
@@ -207,8 +214,8 @@ class Named(Engine):
 
 @pytest.fixture(autouse=True)
 def shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_work.BACKENDS, "docker", Engine)
-    monkeypatch.setitem(_work.BACKENDS, "command", Named)
+    monkeypatch.setitem(BACKENDS, "docker", Engine)
+    monkeypatch.setitem(BACKENDS, "command", Named)
     monkeypatch.setattr(_work, "now", lambda: "now")
     monkeypatch.setattr(_work, "_SIGN_AFTER", 0.2)
 
@@ -238,7 +245,12 @@ def made(cluster: Cluster, check_mode: bool = False, outside: Sequence[str] = ()
             **facts,
         }
     )
-    return Work(context_from_json(json.loads(json.dumps(context_to_json(context)))), check_mode, lambda: cluster.now, cluster.sleep)
+    return Work(
+        context_from_json(json.loads(json.dumps(context_to_json(context)))),
+        check_mode,
+        lambda: cluster.now,
+        cluster.sleep,
+    )
 
 
 def play(work: Work, cluster: Any, steps: Sequence[Step]) -> list[dict[str, Any]]:
@@ -381,7 +393,7 @@ def test_a_write_that_breaks_off_leaves_the_restart_pending() -> None:
 
 def test_without_a_look_after_the_writing_every_node_stays_pending() -> None:
     cluster = two()
-    cluster.on_write = lambda: cluster.nodes.update(h=Unseen())  # type: ignore[arg-type]
+    cluster.on_write = lambda: cluster.nodes.update(h=Unseen())
     work = demanded(cluster)
     record = cluster.record()
     assert (record.generation, record.noted, record.lease) == (1, 0, None)
@@ -397,7 +409,7 @@ def test_two_generations_are_paid_for_one_by_one() -> None:
     cluster = two()
     demanded(cluster)
     work = made(cluster)
-    steps = [step for step in work_steps(cluster)]
+    steps = work_steps(cluster)
     play(work, cluster, steps[:-1])
     cluster.records["h"] = render(
         demand(cluster.record(), [coreapp("a")], settings=["x"], recorded="now", connected_before=None)
@@ -506,7 +518,7 @@ def test_the_lease_of_a_dead_process_is_taken_at_once(monkeypatch: pytest.Monkey
 
 def test_hosts_of_one_run_wait_for_each_other_without_an_end() -> None:
     cluster = two()
-    cluster.keep(Record("c", "h", lease=replace(OTHER, run=_work.RUN, seconds=1e6)))
+    cluster.keep(Record("c", "h", lease=replace(OTHER, run=RUN, seconds=1e6)))
 
     def done() -> None:
         if cluster.now > 500:
@@ -687,7 +699,10 @@ def test_a_node_that_crash_loops_is_not_back() -> None:
 
 @pytest.mark.parametrize(
     ("back", "said"),
-    [(lambda _node: None, "its container is gone"), (lambda node: replace(node, running=False), "its container is stopped")],
+    [
+        (lambda _node: None, "its container is gone"),
+        (lambda node: replace(node, running=False), "its container is stopped"),
+    ],
 )
 def test_what_is_said_of_a_node_that_is_gone_or_stopped(back: Callable[[Node], Node | None], said: str) -> None:
     cluster = two()
@@ -788,7 +803,7 @@ def test_what_somebody_stopped_is_told_and_not_started() -> None:
     demanded(cluster)
     cluster.nodes["h"][0] = coreapp("a", running=False)
     work = made(cluster, settings=None, wanted=Wanted(), values={"expect_connected": 1})
-    play(work, cluster, [step for step in work_steps(cluster)[:4]])
+    play(work, cluster, work_steps(cluster)[:4])
     assert "a had a pending restart and is stopped" in work.warnings[0]
     assert [entry.name for entry in cluster.record().nodes] == ["b"]
 
@@ -807,8 +822,6 @@ def test_a_command_that_restarts_is_believed() -> None:
     cluster = Cluster({"h": [Node("h")]}, clustered=False)
 
     def back(node: Node) -> Node:
-        import threading
-
         cluster.connected = {"nobody"}
         threading.Timer(0.1, lambda: setattr(cluster, "connected", {"h"})).start()
         threading.Event().wait(0.15)
@@ -865,7 +878,7 @@ def test_check_mode_tells_the_same_nodes_and_changes_nothing() -> None:
     play(again, cluster, steps)
     assert again.restarted == ["a on h", "b on h"]
     assert cluster.records == {}
-    assert {event for event in cluster.events} == {"compare"}
+    assert set(cluster.events) == {"compare"}
     assert again.failure is None
 
 
