@@ -4,15 +4,13 @@
 """A model of a cluster and of everybody who touches it, around the real C(Work).
 
 The steps of a run are those of the collection: C(Work), its order from C(_steps), and what the action does between
-them.
-Only what they touch is a model: records, the engine, the client. Each touch is one effect. A step is played from its
-beginning with the answers that it got so far, up to the next effect, so that a run can be cut off, or overtaken by
-another
-one, before and after each effect. What a step does between two effects depends on nothing else, and is remembered.
+them. Only what they touch is a model: records, the engine, the client. Each touch is one effect. A step is played from
+its beginning with the answers that it got so far, up to the next effect, so that a run can be cut off, or overtaken by
+another one, before and after each effect. What a step does between two effects depends on nothing else, and is
+remembered.
 
 Assumed, since no lease can give it: an effect that is under way (the PATCH, a stop, a start) is over before the lease
-of who
-asked for it has run out. C(restart) renews the lease just before a stop.
+of who asked for it has run out. C(restart) renews the lease just before a stop.
 
 A worker that outlives its run finishes its task and no other follows. That is a crash between two tasks, with the next
 run beside it, so it is not modelled a second time.
@@ -31,6 +29,7 @@ from typing import Any, NamedTuple
 from ansible_collections.wabiz.onprem.plugins.action.wa_settings_step import _CLEANING, ActionModule
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
@@ -60,10 +59,10 @@ UP, STARTING, STUCK, DOWN = "up", "starting", "stuck", "down"
 
 
 class Coreapp(NamedTuple):
-    """A Coreapp of the model. made: how often it was made anew. starts: its incarnation. loaded: the value it runs
-    with.
+    """A Coreapp of the model.
 
-    ours: we stopped it and it has not been up since. restarts: by us.
+    made: how often it was made anew. starts: its incarnation. loaded: the value it runs with. ours: we stopped it and
+    it has not been up since. restarts: by us.
     """
 
     host: str
@@ -84,10 +83,8 @@ class Budget(NamedTuple):
     """How often things may happen that nobody asked for.
 
     crashes: of a run, between two effects. foreign: a node restarted, made anew or stopped by somebody else. stuck: a
-    node
-    does not get healthy after its start. expired: a lease runs out while its holder lives. unknown: the PATCH fails,
-    and
-    may have been carried out. away: a host that cannot be reached for a while.
+    node does not get healthy after its start. expired: a lease runs out while its holder lives. unknown: the PATCH
+    fails, and may have been carried out. away: a host that cannot be reached for a while.
     """
 
     crashes: int = 0
@@ -103,8 +100,7 @@ class World(NamedTuple):
 
     leader: the connected node in high availability. patches: writings that changed the value. before: connected
     Coreapps at the first gate since something is pending. fine: nodes that were up when a wait for the return of one
-    was
-    in vain.
+    was in vain.
     """
 
     stored: int
@@ -133,9 +129,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is explored. nodes: host to its Coreapps. deaths_seen: runs share a machine, so the death of one can be
-    seen. away, down: hosts and
-    nodes, at the start. one_by_one: a run begins when the one before is over.
+    """What is explored.
+
+    nodes: host to its Coreapps. deaths_seen: runs share a machine, so the death of one can be seen. away, down: hosts
+    and nodes, at the start. one_by_one: a run begins when the one before is over.
     """
 
     name: str
@@ -188,9 +185,11 @@ class Pause(BaseException):
 
 
 class At(NamedTuple):
-    """How far a run is. phase: begin, demand, restart or end. turn: the host that begins, or the step. work: a number
-    of
-    the Machine's, for the state of C(Work) before the step. answers: what the step was told so far."""
+    """How far a run is.
+
+    phase: begin, demand, restart or end. turn: the host that begins, or the step. work: a number of the Machine's, for
+    the state of C(Work) before the step. answers: what the step was told so far.
+    """
 
     phase: str
     turn: int = 0
@@ -504,16 +503,11 @@ class Machine:
         work._clock = port.clock
         work._sleep = lambda _seconds: port.sleep(step.name)
         shell: Any = None
-        with _PATCHED(port, self._name):
+        shown: Any = port
+        with _Patched(port, self._name):
             try:
-                ActionModule._do(
-                    shell,
-                    work,
-                    port,
-                    step.name,
-                    step.about or step.host or "",
-                    step.node or "",  # type: ignore[arg-type]
-                )
+                arguments = (step.name, step.about or step.host or "", step.node or "")
+                ActionModule._do(shell, work, shown, *arguments)
             except Pause as pause:
                 return pause.request
         assert port.at == len(state.answers)
@@ -531,7 +525,7 @@ class Machine:
 _LEFT_OUT = frozenset({"context", "_clock", "_sleep", "warnings", "_warned"})
 
 
-class _PATCHED:
+class _Patched:
     """What C(Work) would ask this machine for."""
 
     def __init__(self, port: _Port, run: str) -> None:
@@ -540,7 +534,7 @@ class _PATCHED:
 
     def __enter__(self) -> None:
         module: Any = _work
-        module.BACKENDS[BACKEND] = Explored
+        BACKENDS[BACKEND] = Explored
         self._kept = {name: getattr(module, name) for name in ("is_gone", "now", "RUN", "parse", "render")}
         module.parse, module.render = _parse, _render
         module.is_gone = lambda _lease: self._port.holder_is_gone
@@ -550,7 +544,7 @@ class _PATCHED:
     def __exit__(self, *_error: object) -> None:
         for name, value in self._kept.items():
             setattr(_work, name, value)
-        del _work.BACKENDS[BACKEND]
+        del BACKENDS[BACKEND]
 
 
 def _short(text: str) -> str:
@@ -560,8 +554,7 @@ def _short(text: str) -> str:
     returning, lease = found["returning"] or {}, found["lease"] or {}
     return (
         f"[{found['noted']}/{found['generation']} {nodes} returning {returning.get('name')} "
-        f"of {found['connected_before']} "
-        f"elsewhere {found['elsewhere']} lease {lease.get('token')}]"
+        f"of {found['connected_before']} elsewhere {found['elsewhere']} lease {lease.get('token')}]"
     )
 
 
@@ -676,7 +669,7 @@ class Model:
         return text, gone
 
     def _lives(self, world: World, lease: Lease) -> bool:
-        return any(machine.holds(at, lease) for machine, at in zip(self.machines, world.runs, strict=False))
+        return any(machine.holds(at, lease) for machine, at in zip(self.machines, world.runs, strict=True))
 
     def _read(self, world: World, _number: int, host: str) -> Iterator[tuple[str, Answer, World]]:
         yield "", self._place(world, host), world
@@ -772,7 +765,7 @@ class Model:
         return world._replace(before=connected if world.before is None else world.before)
 
     def _something_comes(self, world: World) -> bool:
-        requests = (machine.request(at) for machine, at in zip(self.machines, world.runs, strict=False))
+        requests = (machine.request(at) for machine, at in zip(self.machines, world.runs, strict=True))
         return any(node.state == STARTING for node in world.nodes) or any(
             request is not None and request[0] == "start" for request in requests
         )
@@ -841,7 +834,7 @@ class Model:
     def is_quiet(self, world: World, first: int | None = None) -> bool:
         """Whether all runs are over, or the first so many."""
         return all(
-            machine.request(at) is None for machine, at in list(zip(self.machines, world.runs, strict=False))[:first]
+            machine.request(at) is None for machine, at in list(zip(self.machines, world.runs, strict=True))[:first]
         )
 
     def check(self, world: World) -> None:
@@ -859,7 +852,7 @@ class Model:
 
     def _is_recorded(self, world: World, node: Coreapp) -> bool:
         """Whether the next run would restart it."""
-        records = [_parsed(text, host) for text, host in zip(world.records, self._hosts, strict=False)]
+        records = [_parsed(text, host) for text, host in zip(world.records, self._hosts, strict=True)]
         if any(record is not None and node.host in record.elsewhere for record in records):
             return True
         record = records[self._hosts.index(node.host)]
@@ -902,9 +895,7 @@ class Exploration:
 
 
 def explore(scenario: Scenario, limit: int, depth_first: bool = False) -> Exploration:
-    """Every state that can be reached, up to so many: breadth first, for the shortest traces, or depth first, for
-    ends.
-    """
+    """Every state that can be reached, up to so many: breadth first for short traces, or depth first for ends."""
     model = Model(scenario)
     found = Exploration()
     start = scenario.start()
@@ -936,7 +927,7 @@ def explore(scenario: Scenario, limit: int, depth_first: bool = False) -> Explor
 
 
 def _trace(came: Mapping[World, tuple[World, str] | None], world: World) -> list[str]:
-    lines = []
+    lines: list[str] = []
     at = came[world]
     while at is not None:
         lines.insert(0, at[1])
@@ -945,6 +936,7 @@ def _trace(came: Mapping[World, tuple[World, str] | None], world: World) -> list
 
 
 _CALM: dict[tuple[Any, ...], Model] = {}
+_CALMED: set[tuple[tuple[Any, ...], World]] = set()
 
 
 def afterwards(scenario: Scenario, world: World) -> None:
@@ -972,6 +964,9 @@ def afterwards(scenario: Scenario, world: World) -> None:
         budget=Budget(),
         leader=world.leader,
     )
+    if (key, world) in _CALMED:
+        return
+    _CALMED.add((key, world))
     owed = {node.name for node in world.nodes if node.loaded != world.stored}
     recorded = any(model._is_pending(world, at) for at in range(len(world.records)))
     world = model._settled(world)

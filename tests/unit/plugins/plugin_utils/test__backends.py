@@ -130,7 +130,7 @@ def test_states(state: str, running: bool, steady: bool) -> None:
 
 
 @pytest.mark.parametrize(("changed", "value"), [("started", "later"), ("pid", 8)])
-def test_each_start_is_another_incarnation(changed: str, value: object) -> None:
+def test_each_start_is_another_incarnation(changed: str, value: Any) -> None:
     (before,) = select([container()], (), IMAGE_PATTERN)
     (after,) = select([container(**{changed: value})], (), IMAGE_PATTERN)
     assert before.incarnation != after.incarnation

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_an_id_that_was_given_out_again_is_another_process() -> None:
         {"process": ""},
     ],
 )
-def test_in_doubt_the_holder_lives(facts: dict[str, str]) -> None:
+def test_in_doubt_the_holder_lives(facts: dict[str, Any]) -> None:
     assert not is_gone(replace(new_lease(1.0), **facts))
 
 

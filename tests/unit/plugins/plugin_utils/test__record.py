@@ -266,8 +266,10 @@ def test_masters_are_noted_only_where_the_demand_is_about_them() -> None:
     record = note_written(demanded(EMPTY, coreapp("a"), master), [coreapp("a"), master])
     assert [entry.name for entry in record.nodes] == ["a", "m"]
     later = note_written(demanded(record, coreapp("a")), [coreapp("a"), replace(master, incarnation="2")])
-    found = [(entry.name, entry.generation, entry.incarnation) for entry in later.nodes]
-    assert found == [("a", 2, "1"), ("m", 1, "1")]
+    assert [(entry.name, entry.generation, entry.incarnation) for entry in later.nodes] == [
+        ("a", 2, "1"),
+        ("m", 1, "1"),
+    ]
 
 
 def test_a_withdrawn_demand_leaves_what_was_there_before() -> None:
@@ -315,15 +317,17 @@ def test_tidying_up_takes_nothing_that_is_pending(record: Record) -> None:
 def test_a_demand_forgets_nobody(record: Record, nodes: list[Node]) -> None:
     after = demanded(record, *nodes)
     assert after.generation > record.generation
-    assert all(after.find(node) is not None for node in [*nodes, *record.nodes])
+    assert all(after.find(node) is not None for node in nodes)
+    assert all(after.find(entry) is not None for entry in record.nodes)
     assert after.is_pending
 
 
 @given(RECORDS, NODES, COUNTS)
 def test_settling_touches_no_other_node_and_no_later_demand(record: Record, node: Node, generation: int) -> None:
     after = settle(record, node, generation)
-    kept = [entry for entry in record.nodes if not is_same(entry, node) or entry.generation > generation]
-    assert kept == [*after.nodes]
+    assert [entry for entry in record.nodes if not is_same(entry, node) or entry.generation > generation] == [
+        *after.nodes
+    ]
 
 
 @pytest.mark.parametrize(("counts", "found"), [((), None), ((None,), None), ((None, 2, 1), 2), ((0, None), 0)])

@@ -17,7 +17,9 @@ import pytest
 from ansible_collections.wabiz.onprem.plugins.action.wa_settings_step import _CLEANING, ActionModule
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     MASTER,
@@ -212,8 +214,8 @@ class Named(Engine):
 
 @pytest.fixture(autouse=True)
 def shell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(_work.BACKENDS, "docker", Engine)
-    monkeypatch.setitem(_work.BACKENDS, "command", Named)
+    monkeypatch.setitem(BACKENDS, "docker", Engine)
+    monkeypatch.setitem(BACKENDS, "command", Named)
     monkeypatch.setattr(_work, "now", lambda: "now")
     monkeypatch.setattr(_work, "_SIGN_AFTER", 0.2)
 
@@ -391,7 +393,7 @@ def test_a_write_that_breaks_off_leaves_the_restart_pending() -> None:
 
 def test_without_a_look_after_the_writing_every_node_stays_pending() -> None:
     cluster = two()
-    cluster.on_write = lambda: cluster.nodes.update(h=Unseen())  # type: ignore[arg-type]
+    cluster.on_write = lambda: cluster.nodes.update(h=Unseen())
     work = demanded(cluster)
     record = cluster.record()
     assert (record.generation, record.noted, record.lease) == (1, 0, None)
@@ -407,7 +409,7 @@ def test_two_generations_are_paid_for_one_by_one() -> None:
     cluster = two()
     demanded(cluster)
     work = made(cluster)
-    steps = list(work_steps(cluster))
+    steps = work_steps(cluster)
     play(work, cluster, steps[:-1])
     cluster.records["h"] = render(
         demand(cluster.record(), [coreapp("a")], settings=["x"], recorded="now", connected_before=None)
@@ -516,7 +518,7 @@ def test_the_lease_of_a_dead_process_is_taken_at_once(monkeypatch: pytest.Monkey
 
 def test_hosts_of_one_run_wait_for_each_other_without_an_end() -> None:
     cluster = two()
-    cluster.keep(Record("c", "h", lease=replace(OTHER, run=_work.RUN, seconds=1e6)))
+    cluster.keep(Record("c", "h", lease=replace(OTHER, run=RUN, seconds=1e6)))
 
     def done() -> None:
         if cluster.now > 500:
@@ -801,7 +803,7 @@ def test_what_somebody_stopped_is_told_and_not_started() -> None:
     demanded(cluster)
     cluster.nodes["h"][0] = coreapp("a", running=False)
     work = made(cluster, settings=None, wanted=Wanted(), values={"expect_connected": 1})
-    play(work, cluster, list(work_steps(cluster)[:4]))
+    play(work, cluster, work_steps(cluster)[:4])
     assert "a had a pending restart and is stopped" in work.warnings[0]
     assert [entry.name for entry in cluster.record().nodes] == ["b"]
 

@@ -1,12 +1,10 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Explores what runs, crashes and other people can do to a cluster, and holds the promises of restarts against each
-state.
+"""Explores what runs, crashes and other people can do to a cluster, and checks the promises of restarts in each state.
 
-1. No silent debt: when all runs are over, every running Coreapp has the stored values or a record says that it has to
-restart.
-   One more run in peace then leaves all with the stored values and nothing pending.
+1. No silent debt: when all runs are over, every running Coreapp has the stored values, or a record says that it has to
+   restart. One more run in peace then leaves all with the stored values and nothing pending.
 2. Never two down by us, and no node stopped with fewer connected than before the first restart.
 3. No node restarts more often than there are changes, or doubts about one.
 
