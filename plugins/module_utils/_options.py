@@ -106,12 +106,12 @@ def _explanations(spec: Spec, params: Any, above: str) -> Iterator[str]:
         if name in spec:
             if options and isinstance(value, Mapping):
                 yield from _explanations(options, value, f"{place}.")
-            elif options and isinstance(value, (list, tuple)):
-                lists = [option for option, entry in options.items() if entry["type"] == "list"]
-                if lists:
-                    yield f"{place} is a dictionary, the list belongs into {place}.{lists[0]}"
             elif spec[name].get("type") == "dict" and value is not None and not isinstance(value, Mapping):
-                yield f"{place} has to be a dictionary"
+                lists = [option for option, entry in (options or {}).items() if entry["type"] == "list"]
+                if isinstance(value, (list, tuple)) and lists:
+                    yield f"{place} is a dictionary, the list belongs into {place}.{lists[0]}"
+                else:
+                    yield f"{place} has to be a dictionary"
         elif above and name in READ_ONLY:
             yield f"{place} is read-only and cannot be declared"
         elif name.partition(".")[0] in spec:

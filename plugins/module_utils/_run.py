@@ -213,9 +213,7 @@ def unexpected(error: Exception) -> str:
 
 
 def _shown(value: Any, hidden: list[str]) -> Any:
-    """A copy without credentials, in texts and numbers that JSON can hold: a lone surrogate is none, nor is
-    infinity.
-    """
+    """A copy without credentials, in texts and numbers that JSON can hold: no lone surrogate, no infinity."""
     if isinstance(value, Mapping):
         return {_shown(name, []): _shown(member, hidden) for name, member in value.items()}
     if isinstance(value, (list, tuple)):

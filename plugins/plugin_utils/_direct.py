@@ -14,6 +14,7 @@ This module is private to the collection.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from copy import copy
@@ -51,6 +52,7 @@ display = Display()
 Templar(loader=DataLoader(), variables={}).template(trust_as_template("{{ '' | default('') is defined }}"))
 
 Result = dict[str, Any]
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TOO_LONG_NUMBER = 10**1000  # Python refuses to write much longer ones
 
 
@@ -89,11 +91,15 @@ def _never_in_json(value: Any, place: str = "") -> Iterator[str]:
         for name, member in value.items():
             if not isinstance(name, (str, int, float, type(None))):
                 yield f"{place or 'the task'}: a {type(name).__name__} is no key; put it in quotes"
+            elif _LONE_SURROGATE.search(str(name)):
+                yield f"{place or 'the task'}: a key holds characters that are no text"
             else:
                 yield from _never_in_json(member, f"{place}.{name}" if place else str(name))
     elif isinstance(value, (list, tuple)):
         for member in value:
             yield from _never_in_json(member, place)
+    elif isinstance(value, str) and _LONE_SURROGATE.search(value):
+        yield f"{place}: holds characters that are no text"
     elif isinstance(value, int) and abs(value) >= _TOO_LONG_NUMBER:
         yield f"{place}: this number is too long"
     elif isinstance(value, (bytes, bytearray, set, frozenset)):
