@@ -334,7 +334,7 @@ unverified_settings:
 outcome_unknown:
   description:
     - Whether nobody can say if what was sent has taken effect, or may still do so. The task has failed then, and
-      RV(changed), RV(changed_settings) and RV(restart_settings) say what it would have changed.
+      C(changed), RV(changed_settings) and RV(restart_settings) say what it would have changed.
   returned: when a write was answered by nobody, and could not be read back
   type: bool
   sample: true
