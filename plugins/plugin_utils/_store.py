@@ -43,7 +43,10 @@ examine() {
   elif ! test -w "$place"; then verdict='cannot be written; does the play need become?'
   else verdict=fine; fi
 }
-tell() { echo "$mark $fs $verdict"; cat "$f" 2>/dev/null; echo "$mark"; }
+tell() {
+  test -e "$f" && there=present || there=absent
+  echo "$mark $there $fs $verdict"; cat "$f" 2>/dev/null; echo "$mark"
+}
 """
 _READ = "examine; tell"
 _SWAP = r"""
@@ -54,7 +57,8 @@ umask 077
 mkdir -p "$d" || exit
 exec 9<"$d" || exit
 flock -w 30 9 || { echo 'the lock of the directory was not given within 30 s'; exit 1; }
-if test "$(cat "$f" 2>/dev/null)" = "$old"; then
+test -e "$f" && there=present || there=absent
+if test "$there" = "$expected" && test "$(cat "$f" 2>/dev/null)" = "$old"; then
   if test -z "$new"; then rm -f "$f" || exit
   else
     draft=$(mktemp "$d/.draft.XXXXXX") || exit
@@ -129,7 +133,8 @@ class FileStore:
         return self._call(_READ)
 
     def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
-        return self._call(_SWAP, old=old, new=new, volatile="yes" if volatile else "no")
+        expected = "absent" if old is None else "present"
+        return self._call(_SWAP, old=old, expected=expected, new=new, volatile="yes" if volatile else "no")
 
     def _call(self, script: str, **words: str | None) -> Place:
         names = {"mark": _MARK, "d": self._directory, "f": self.name, **words}
@@ -147,9 +152,10 @@ def read_answer(output: str, directory: str) -> Place:
     text, end, _after = rest.rpartition(_MARK)
     if not found or not end:
         raise Problem(f"the answer of the host cannot be read: {' '.join(output.split())[:200] or 'nothing'}")
-    file_system, _space, verdict = head.partition(" ")
+    there, _space, rest = head.partition(" ")
+    file_system, _space, verdict = rest.partition(" ")
     return Place(
-        text=text if text.strip() else None,
+        text=text if there == "present" else None,
         unusable=None if verdict == "fine" else f"{directory} {verdict}",
         volatile=file_system.lower().startswith(_VOLATILE),
     )

@@ -395,7 +395,7 @@ class Work:
                 if place.text is not None and place.text.strip() == new.strip():
                     known.leased, known.stored = True, place.text
                     return place
-                if (place.text or "").strip() == (old or "").strip():
+                if place.text == old:
                     raise Problem(f"{store.name} was not written by a run and cannot be replaced; remove it")
                 old = place.text
                 continue

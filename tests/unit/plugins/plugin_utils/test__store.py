@@ -191,15 +191,17 @@ MARK = "wabiz-onprem-record"
 @pytest.mark.parametrize(
     ("output", "place"),
     [
-        (f"{MARK} ext2/ext3 fine\n{MARK}\n", Place()),
-        (f"{MARK} ext2/ext3 fine\ntext\n{MARK}\n", Place("text\n")),
-        (f"Welcome!\n{MARK} ext2/ext3 fine\ntext\n{MARK}\nbye", Place("text\n")),
-        (f"{MARK}  fine\ntext\n{MARK}\n", Place("text\n")),
-        (f"{MARK} overlayfs fine\n{MARK}\n", Place(volatile=True)),
-        (f"{MARK} OVERLAYFS fine\n{MARK}\n", Place(volatile=True)),
-        (f"{MARK} xfs is not a directory\n{MARK}\n", Place(unusable="/d is not a directory")),
+        (f"{MARK} absent ext2/ext3 fine\n{MARK}\n", Place()),
+        (f"{MARK} present ext2/ext3 fine\ntext\n{MARK}\n", Place("text\n")),
+        (f"Welcome!\n{MARK} present ext2/ext3 fine\ntext\n{MARK}\nbye", Place("text\n")),
+        (f"{MARK} present  fine\ntext\n{MARK}\n", Place("text\n")),
+        (f"{MARK} absent overlayfs fine\n{MARK}\n", Place(volatile=True)),
+        (f"{MARK} absent OVERLAYFS fine\n{MARK}\n", Place(volatile=True)),
+        (f"{MARK} absent xfs is not a directory\n{MARK}\n", Place(unusable="/d is not a directory")),
+        # What is empty is there all the same, and makes no sense.
+        (f"{MARK} present xfs fine\n{MARK}\n", Place("")),
         # A record with the mark in it is still one text.
-        (f"{MARK} xfs fine\n{MARK} x\n{MARK}\n", Place(f"{MARK} x\n")),
+        (f"{MARK} present xfs fine\n{MARK} x\n{MARK}\n", Place(f"{MARK} x\n")),
     ],
 )
 def test_answers_of_a_host(output: str, place: Place) -> None:
