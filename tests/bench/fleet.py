@@ -65,6 +65,8 @@ class Fleet:
                     # The record of pending restarts on the container host; here each host is the controller itself.
                     "wa_settings_state_dir": str(self._place / "state"),
                     "wa_settings_restart_backend": "command",
+                    # Nothing restarts here, but a command has to be declared.
+                    "wa_settings_restart_command": ["false"],
                 },
             }
         })  # fmt: skip
