@@ -10,6 +10,8 @@ This module is private to the collection.
 from __future__ import annotations
 
 import gc
+import json
+import sys
 from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -21,6 +23,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._run import (
     complete,
     refuse,
     secrets_of,
+    unexpected,
 )
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
 
@@ -53,7 +56,11 @@ def run_module(spec: dict[str, Any], flow: Flow) -> None:
     # This process soon ends, and at its end Python looks through all that was imported for garbage. Leaving that out
     # saves about a sixth of the whole.
     gc.freeze()
-    module = _Module(spec)
+    try:
+        module = _Module(spec)
+    except Exception as error:  # noqa: BLE001 - a traceback would show values
+        print(json.dumps({"failed": True, "msg": unexpected(error)}))  # noqa: T201 - it is how a module answers
+        sys.exit(1)
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
     # The spec marks whole webhooks as secret, which keeps them out of the system log; the result is masked by its own

@@ -76,12 +76,14 @@ def check_count(name: str, value: int) -> int:
     return int(value)
 
 
-def check_whole_numbers(spec: Spec, params: Any, above: str = "") -> None:
-    """Refuses what Ansible's own conversion to a whole number breaks on. Raises InvalidOptions."""
+def check_shapes(spec: Spec, params: Any, above: str = "") -> None:
+    """Refuses what Ansible's own validation of options breaks on. Raises InvalidOptions."""
     for name, value in params.items() if isinstance(params, Mapping) else ():
         option = spec.get(str(name), {})
+        if option.get("type") == "dict" and value is not None and not isinstance(value, (str, Mapping)):
+            raise InvalidOptions(explain_refusal({name: option}, {name: value}, above))
         if "options" in option:
-            check_whole_numbers(option["options"], value, f"{above}{name}.")
+            check_shapes(option["options"], value, f"{above}{name}.")
         elif option.get("type") == "int" and isinstance(value, (str, float)) and not _is_finite(value):
             raise InvalidOptions(f"{above}{name}: must be a whole number")
 

@@ -145,7 +145,10 @@ def refuse(spec: Mapping[str, Any], params: Params, message: str, invocation: bo
     """The result for parameters that do not fit the spec: C(message), and a hint where one can help."""
     secrets = refused_values(spec, params)
     hint = explain_refusal(dict(spec), params)
-    result: Result = {"failed": True, "msg": scrub(f"{message} ({hint})" if hint else message, secrets)}
+    result: Result = {
+        "failed": True,
+        "msg": scrub(f"{message} ({hint})" if hint and hint not in message else message, secrets),
+    }
     if invocation:
         hidden = sorted((secret for secret in secrets if len(secret) > 3), key=len, reverse=True)
         result["invocation"] = _shown(show_invocation(_known_only(spec, params)), hidden)

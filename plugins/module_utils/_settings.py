@@ -23,7 +23,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._health import health
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import (
     CONNECTION,
     Spec,
-    check_whole_numbers,
+    check_shapes,
     explain_refusal,
     read_connection,
 )
@@ -110,7 +110,7 @@ def read_settings(settings: Mapping[str, Any] | None) -> Mapping[str, Any] | Non
     webhooks = (settings or {}).get("webhooks")
     if settings is None or webhooks is None:
         return settings
-    check_whole_numbers(_WEBHOOKS_OPTIONS, webhooks, "settings.webhooks.")
+    check_shapes(_WEBHOOKS_OPTIONS, webhooks, "settings.webhooks.")
     validated = _WEBHOOKS.validate(dict(webhooks))
     if validated.error_messages:
         error = validated.errors[0]

@@ -42,8 +42,8 @@ except ImportError:  # before ansible-core 2.19, which trusts every text
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import DEEPEST, InvalidOptions, is_nested_deeper
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
-from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_whole_numbers
-from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete, refuse
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_shapes
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete, refuse, unexpected
 
 display = Display()
 
@@ -115,11 +115,17 @@ def run_here(name: str, direct: DirectFlow, args: Mapping[str, Any], run: Run) -
 
     args: in plain types, as C(as_a_module_gets_it) makes them.
     """
-    validated = direct.validator.validate(args)
+    try:
+        check_shapes(direct.spec, args)
+        validated = direct.validator.validate(args)
+    except InvalidOptions as error:
+        return refuse(direct.spec, args, str(error), run.invocation)
+    except Exception as error:  # noqa: BLE001 - a traceback would show values
+        return refuse(direct.spec, args, unexpected(error), run.invocation)
     if validated.error_messages:
-        error = validated.errors[0]
-        message = error.args[0] if error.args else str(error)
-        if isinstance(error, UnsupportedError):
+        first = validated.errors[0]
+        message = first.args[0] if first.args else str(first)
+        if isinstance(first, UnsupportedError):
             message = f"Unsupported parameters for ({name}) module: {message}"
         return refuse(direct.spec, validated.validated_parameters, message, run.invocation)
     return complete(direct.flow, validated.validated_parameters, run)
@@ -138,7 +144,7 @@ class DirectAction(ActionBase):
         result: Result = super().run(tmp, task_vars)
         try:
             args = as_a_module_gets_it(self._task.args)
-            check_whole_numbers(self.direct.spec, args)
+            check_shapes(self.direct.spec, args)
             runs_here = self._runs_here(task_vars)
         except InvalidOptions as error:
             return {**result, "failed": True, "msg": str(error)}

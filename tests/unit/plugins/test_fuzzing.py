@@ -26,7 +26,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEY
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Client, Connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import health_info, health_info_spec
-from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_whole_numbers
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_shapes
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
     application_settings,
@@ -243,7 +243,7 @@ def test_options_inside_the_process() -> None:
         wire = _wire(_faithful())
         try:
             plain = as_a_module_gets_it(args)
-            check_whole_numbers(directs[module].spec, plain)
+            check_shapes(directs[module].spec, plain)
         except InvalidOptions as error:
             _check({"failed": True, "msg": str(error), "changed": False}, [], odd, args)
             continue
@@ -271,7 +271,7 @@ def test_options_of_the_module(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     for module, args, odd in _cases(CASES):
         try:
             plain = as_a_module_gets_it(args)
-            check_whole_numbers(MODULES[module][1](), plain)
+            check_shapes(MODULES[module][1](), plain)
         except InvalidOptions:
             continue  # the action says so before there is a module
         wires.append(_wire(_faithful()))
