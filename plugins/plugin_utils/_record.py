@@ -122,8 +122,7 @@ class Record:
     settings are written; while it lags behind, every node has a pending restart, whatever has started since. recorded:
     when the first of the present demands was written (UTC, for people).
     settings: dotted names, no values. returning: the node that was stopped for its restart and has not been seen
-    healthy since. told: whether a run has said in its result that this node is not back; if not, the run has died.
-    connected_before: connected Coreapps of the cluster before the first restart; None where nobody could
+    healthy since. connected_before: connected Coreapps of the cluster before the first restart; None where nobody could
     tell. elsewhere: hosts of the cluster that could not be looked at when a restart was demanded.
     """
 
@@ -136,7 +135,6 @@ class Record:
     nodes: tuple[Pending, ...] = ()
     settings: tuple[str, ...] = ()
     returning: Pending | None = None
-    told: bool = False
     connected_before: int | None = None
     elsewhere: tuple[str, ...] = ()
     lease: Lease | None = None
@@ -216,7 +214,6 @@ def parse(text: str, cluster: str, host: str) -> Record:
             nodes=tuple(_pending(entry) for entry in _list(found["nodes"])),
             settings=tuple(_text(name) for name in _list(found["settings"])),
             returning=None if found["returning"] is None else _pending(found["returning"]),
-            told=found["told"] is True,
             connected_before=None if found["connected_before"] is None else _count(found["connected_before"]),
             elsewhere=tuple(_text(name) for name in _list(found["elsewhere"])),
             lease=None if found["lease"] is None else Lease(**_fields(found["lease"], Lease)),
@@ -368,7 +365,7 @@ def has_started_since(entry: Pending, node: Node) -> bool:
 
 def begin_restart(record: Record, node: Node) -> Record:
     """The record just before the node is stopped."""
-    return replace(record, returning=_entry(node, record.generation), told=False)
+    return replace(record, returning=_entry(node, record.generation))
 
 
 def settle(record: Record, node: Node | Pending, generation: int) -> Record:

@@ -596,13 +596,7 @@ class Work:
 
     def _release(self, port: Port, host: str, change: Change | None = None) -> Result:
         if self._members[host].leased or self.check_mode:
-            told = self.failure is not None
-
-            def released(record: Record) -> Record:
-                changed = change(record) if change else record
-                return replace(changed, lease=None, told=changed.returning is not None and (told or changed.told))
-
-            self._update(port, host, released)
+            self._update(port, host, lambda record: replace(change(record) if change else record, lease=None))
             self._members[host].leased = False
         return {}
 
@@ -641,7 +635,7 @@ class Work:
         port.say(f"Waiting for {', '.join(returning)}, which has started since and was not seen healthy yet")
         # A run that died may have left the node stopped; then its host's turn comes early enough to start it again.
         patience = None
-        if self.context.api_here and any(_left_by_a_dead_run(look) for look in self._looks):
+        if self.context.api_here and any(look.record and look.record.returning for look in self._looks):
             patience = self.context.health_timeout / 2
         missing = self._await_health(port, None, self._clock() + (patience or self.context.health_timeout))
         if missing is not None and patience is None:
@@ -667,7 +661,7 @@ class Work:
         if look is None or look.record is None or self.check_mode:
             return {}
         adopted_record, returning = look.record, look.record.returning
-        if returning is not None and self._regained is not None and _left_by_a_dead_run(look):
+        if returning is not None and self._regained is not None:
             self._restart_again(port, known, returning)
             missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
             if missing is not None:
@@ -979,11 +973,6 @@ def _returning(look: Look) -> list[str]:
     names = [returning.name] if returning is not None else []
     names += [node.name for node in unproven(look) if node.name not in names]
     return [f"{name} on {look.host}" for name in names]
-
-
-def _left_by_a_dead_run(look: Look) -> bool:
-    """Whether the node that is to come back may have been left stopped: nobody has said that it did not come back."""
-    return look.record is not None and look.record.returning is not None and not look.record.told
 
 
 class Unwritten(Failed):
