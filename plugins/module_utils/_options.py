@@ -110,10 +110,12 @@ def _explanations(spec: Spec, params: Any, above: str) -> Iterator[str]:
                 yield from _explanations(options, value, f"{place}.")
             elif spec[name].get("type") == "dict" and value is not None and not isinstance(value, Mapping):
                 lists = [option for option, entry in (options or {}).items() if entry["type"] == "list"]
-                if isinstance(value, (list, tuple)) and lists:
+                if not isinstance(value, (list, tuple)):
+                    yield f"{place} has to be a dictionary"
+                elif lists:
                     yield f"{place} is a dictionary, the list belongs into {place}.{lists[0]}"
                 else:
-                    yield f"{place} has to be a dictionary"
+                    yield f"{place} has to be a dictionary, not a list"
         elif above and name in READ_ONLY:
             yield f"{place} is read-only and cannot be declared"
         elif name.partition(".")[0] in spec:
