@@ -27,6 +27,9 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._run import (
 )
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
 
+# What Python itself raises. Not Exception: what only reads a module's argument spec ends it by one of its own.
+_OF_PYTHON = (ArithmeticError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+
 
 class _Module(AnsibleModule):
     """A module whose failures and system log show no secret, whatever AnsibleModule knows of it."""
@@ -58,9 +61,9 @@ def run_module(spec: dict[str, Any], flow: Flow) -> None:
     gc.freeze()
     try:
         module = _Module(spec)
-    except Exception as error:  # noqa: BLE001 - a traceback would show values
-        print(json.dumps({"failed": True, "msg": unexpected(error)}))  # noqa: T201 - it is how a module answers
-        sys.exit(1)
+    except _OF_PYTHON as error:  # a traceback would show values
+        sys.stdout.write(json.dumps({"failed": True, "msg": unexpected(error)}))
+        raise SystemExit(1) from None
     if not HAS_REQUESTS:
         module.fail_json(msg=missing_required_lib("requests"), exception=REQUESTS_IMPORT_ERROR)
     # The spec marks whole webhooks as secret, which keeps them out of the system log; the result is masked by its own
