@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,15 +18,13 @@ from ansible.utils.display import Display
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
-from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
-    application_settings,
-    application_settings_spec,
-)
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single, member_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     alone,
     append,
@@ -38,7 +36,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, parse
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import demand_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     CONNECTION,
@@ -75,7 +73,7 @@ class ActionModule(DirectAction):
     which steps are to follow.
     """
 
-    direct = DirectFlow(application_settings_spec(), application_settings)
+    direct = FLOWS["wa_application_settings"]
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
@@ -93,6 +91,7 @@ class ActionModule(DirectAction):
             option, colon, rest = str(result.get("msg", "")).partition(": ")
             if colon and PREFIX + option in NAMES:
                 result["msg"] = f"{PREFIX}{option}: {rest}"
+        result["goes_on"] = bool(result["steps"] or result["restarts"])
         # A change alone tells the handler, also if nothing has to restart for it.
         later = entry == "main" and bool(self._task.args.get("later"))
         result["is_done"] = later and not recall("demands", str(self._vars["inventory_hostname"]))
@@ -206,7 +205,6 @@ class ActionModule(DirectAction):
             client_version=found.get("client_version"),
             changes=() if held else tuple(found.get("changed_settings", ())),
             health=health,
-            by_itself=self._later,
         )
         steps = demand_steps(
             context.hosts,
@@ -216,13 +214,16 @@ class ActionModule(DirectAction):
             writes=context.settings is not None,
         )
         items = context.items(steps, "demand")
-        if self._later:
-            keep({**context_to_json(context), "steps": items}, "context", context.id)
+        here = self._later and items[0].get("alone")
+        if self._later and not here:
+            self._keep({**context_to_json(context), "steps": items, "by_itself": True})
             append("demands", self._own, context.id)
             return {**found, "changed": True}
         if held:
             # Nothing is written yet, so nothing has changed.
             found = {"changed": False}
+        if here:
+            return {**found, **self._carry_out(items)}
         return {**found, "steps": items, "may_restart": context.may_restart}
 
     def _said(self, found: Result, record: Record | None) -> Result:
@@ -247,7 +248,7 @@ class ActionModule(DirectAction):
         if not first and record is not None and not record.is_pending:
             return {"msg": f"another host does this for cluster {self._cluster}"}
         context = self._context(wanted=Wanted(everything=first), by_itself=True)
-        return {"steps": self._demand(context)}
+        return self._done_or_left(self._demand(context), [])
 
     def _comes_first(self, kind: str) -> bool:
         """Whether nobody of the cluster has come here as often as this host."""
@@ -293,15 +294,38 @@ class ActionModule(DirectAction):
                 steps += self._demand(self._keep(again))
             elif name in waiting:
                 restarts += carried["restarts"]
-        return {"steps": steps, "restarts": restarts}
+        return self._done_or_left(steps, restarts)
 
     def _pending(self) -> Result:
         """The handler that the role notifies: what the role has written down on this host in this run."""
         self._own = str(self._vars["inventory_hostname"])
         carried = [recall("context", name) for name in take("demands", self._own)]
-        return {
-            what: [item for one in carried if one is not None for item in one[what]] for what in ("steps", "restarts")
-        }
+        left = {what: [item for one in carried if one for item in one[what]] for what in ("steps", "restarts")}
+        return self._done_or_left(**left)
+
+    def _done_or_left(self, steps: list[Item], restarts: list[Item]) -> Result:
+        """Does what this task can do; what needs other hosts is left for the loops that follow."""
+        found = self._carry_out(item for item in steps if item.get("alone"))
+        restarts = [*restarts, *found.pop("restarts", ())]
+        if not found.get("failed"):
+            found = self._carry_out((item for item in restarts if item.get("alone")), found)
+        left = {"steps": steps, "restarts": restarts}
+        return {**found, **{what: [item for item in items if not item.get("alone")] for what, items in left.items()}}
+
+    def _carry_out(self, items: Iterable[Item], before: Result | None = None) -> Result:
+        """Does items of this host's own, one after the other, and puts their results together."""
+        together = dict(before or {})
+        for item in items:
+            work = work_of(str(item["context"]), bool(self._task.check_mode))
+            did = carry_out(self, work, item, self._vars)
+            if together.get("failed") and did.get("failed"):
+                did["msg"] = f"{together['msg']}; {did['msg']}"
+            for flag in ("changed", "failed"):
+                did[flag] = bool(did.get(flag) or together.get(flag))
+            for parts in ("warnings", "restarts"):
+                did[parts] = [*together.get(parts, ()), *did.get(parts, ())]
+            together.update(did)
+        return together
 
     # --- what is there ---------------------------------------------------------------------------------------
 

@@ -106,6 +106,8 @@ def as_items(
             item["delegate_to"] = item["host"]
     if items:
         items[-1]["last"] = True
+    if len(items) == 1 and "delegate_to" not in items[0]:
+        items[0]["alone"] = True  # the host's own task can do it, no loop is needed to get to other hosts
     return items
 
 

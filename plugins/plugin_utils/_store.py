@@ -43,28 +43,33 @@ examine() {
   elif ! test -w "$place"; then verdict='cannot be written; does the play need become?'
   else verdict=fine; fi
 }
-tell() {
-  test -e "$f" && there=present || there=absent
-  echo "$mark $there $fs $verdict"; cat "$f" 2>/dev/null; echo "$mark"
+look() {
+  there=absent text=
+  test -e "$f" || return
+  there=present text=$(cat "$f" 2>/dev/null)
 }
+tell() { printf '%s\n' "$mark $there $fs $verdict" "$text" "$mark"; }
 """
-_READ = "examine; tell"
+_READ = "examine; look; tell"
+# The place is examined once for each lease: nobody else may write to it, so it stays what it was.
 _SWAP = r"""
-examine
-test "$verdict" = fine || { tell; exit 0; }
-case "$volatile$fs" in no*overlay*|noaufs*|nounionfs*) tell; exit 0;; esac
+if test "$known" = yes; then verdict=fine fs=; else examine; fi
+test "$verdict" = fine || { look; tell; exit 0; }
+case "$volatile$fs" in no*overlay*|noaufs*|nounionfs*) look; tell; exit 0;; esac
 umask 077
-mkdir -p "$d" || exit
+test -d "$d" || mkdir -p "$d" || exit
 exec 9<"$d" || exit
 flock -w 30 9 || { echo 'the lock of the directory was not given within 30 s'; exit 1; }
-test -e "$f" && there=present || there=absent
-if test "$there" = "$expected" && test "$(cat "$f" 2>/dev/null)" = "$old"; then
-  if test -z "$new"; then rm -f "$f" || exit
+look
+if test "$there" = "$expected" && test "$text" = "$old"; then
+  if test -z "$new"; then rm -f "$f" || exit; there=absent
   else
     draft=$(mktemp "$d/.draft.XXXXXX") || exit
     { printf '%s\n' "$new" >"$draft" && { sync "$draft" 2>/dev/null || sync; } && mv -f "$draft" "$f"; } ||
       { rm -f "$draft"; exit 1; }
+    there=present
   fi
+  text=$new
   sync "$d" 2>/dev/null || sync
 fi
 tell
@@ -105,10 +110,11 @@ class Store(Protocol):
     def read(self) -> Place:
         """What is there now. Raises Problem."""
 
-    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
-        """Replaces C(old) by C(new) if that is still what is there, and C(volatile) or the place is not.
+    def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
+        """Replaces C(old) by C(new) if that is still what is there. None stands for no record.
 
-        None stands for no record. Returns what is there afterwards. Raises Problem.
+        volatile: whether the place may go with a container; None where the place was examined before. Returns what is
+        there afterwards. Raises Problem.
         """
 
 
@@ -132,9 +138,10 @@ class FileStore:
     def read(self) -> Place:
         return self._call(_READ)
 
-    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+    def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         expected = "absent" if old is None else "present"
-        return self._call(_SWAP, old=old, expected=expected, new=new, volatile="yes" if volatile else "no")
+        allowed, known = ("yes" if fact else "no" for fact in (volatile, volatile is None))
+        return self._call(_SWAP, old=old, expected=expected, new=new, volatile=allowed, known=known)
 
     def _call(self, script: str, **words: str | None) -> Place:
         names = {"mark": _MARK, "d": self._directory, "f": self.name, **words}

@@ -362,7 +362,7 @@ class Work:
         record = replace(self._parse(known.stored, known.member.host)[0], lease=None)
         store = port.store(known.member, self.context.cluster)
         with suppress(Problem):
-            store.swap(known.stored, None if record.is_empty else render(record), volatile=True)
+            store.swap(known.stored, None if record.is_empty else render(record))
 
     def _parse(self, text: str | None, host: str) -> tuple[Record, str | None]:
         """A record, and why it cannot be read; then everything is pending by it."""
@@ -440,7 +440,7 @@ class Work:
                 known.look = replace(known.look, record=changed)
                 return
             try:
-                place = store.swap(known.stored, new, volatile=True)
+                place = store.swap(known.stored, new)
             except Problem as problem:
                 raise Failed(f"the record of pending restarts cannot be written: {problem}") from None
             if place.unusable is not None:
@@ -849,7 +849,14 @@ class Work:
         missing = self._await_steady(port, known, at)
         if missing is not None:
             raise Failed(self._not_back(item, missing))
-        self._update(port, host, lambda record: settle(record, item.node, at.generation))
+        is_last = all(other.label in (item.label, *self.restarted) for other in self._restarts or ())
+
+        def change(record: Record) -> Record:
+            record = settle(record, item.node, at.generation)
+            return replace(self._closing(record, item), lease=None) if is_last else record
+
+        self._update(port, host, change)
+        known.leased = known.leased and not is_last
         self.restarted.append(item.label)
         return {}
 
@@ -916,16 +923,15 @@ class Work:
 
     def release(self, port: Port, host: str) -> Result:
         """Gives the lease of one host back."""
-        done = [item.node for item in self._restarts or () if item.label in self.restarted and item.node.id]
+        return self._release(port, host, self._closing)
 
-        def change(record: Record) -> Record:
-            # Hosts of the inventory that are one machine list the same containers.
-            for node in done:
-                if any(entry.id == node.id for entry in record.nodes):
-                    record = settle(record, node, record.generation)
-            return without_seen(record, self._told)
-
-        return self._release(port, host, change)
+    def _closing(self, record: Record, last: Restart | None = None) -> Record:
+        """A record as it is left behind. Hosts of the inventory that are one machine list the same containers."""
+        for item in self._restarts or ():
+            done = item is last or item.label in self.restarted
+            if done and item.node.id and any(entry.id == item.node.id for entry in record.nodes):
+                record = settle(record, item.node, record.generation)
+        return without_seen(record, self._told)
 
     # --- what people see -------------------------------------------------------------------------------------
 

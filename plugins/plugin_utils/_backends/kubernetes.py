@@ -384,7 +384,7 @@ class _ConfigMapStore:
     def _text(found: Resource | None) -> str | None:
         return None if found is None else str((found.get("data") or {}).get("record", "")) or None
 
-    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+    def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         namespace, found = self._read()
         text = self._text(found)
         if (text or "").strip() != (old or "").strip():

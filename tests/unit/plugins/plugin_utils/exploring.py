@@ -26,11 +26,11 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from ansible_collections.wabiz.onprem.plugins.action.wa_settings_step import _CLEANING, ActionModule
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import CLEANING, take_step
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Lease,
@@ -220,7 +220,7 @@ class _Store:
     def read(self) -> Place:
         return self._place(("read", self._host))
 
-    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+    def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         return self._place(("swap", self._host, _stripped(old), _stripped(new)))
 
     def _place(self, request: Request) -> Place:
@@ -496,18 +496,17 @@ class Machine:
         if state.turn == len(state.steps):
             return self._phase_over(state, work)
         step = state.steps[state.turn]
-        if work.failure is not None and step.name not in _CLEANING:
+        if work.failure is not None and step.name not in CLEANING:
             return state._replace(turn=state.turn + 1, answers=())
         port = _Port(self._planned, state.answers)
         port.seen_host = step.host or ""
         work._clock = port.clock
         work._sleep = lambda _seconds: port.sleep(step.name)
-        shell: Any = None
         shown: Any = port
         with _Patched(port, self._name):
             try:
                 arguments = (step.name, step.about or step.host or "", step.node or "")
-                ActionModule._do(shell, work, shown, *arguments)
+                take_step(work, shown, *arguments)
             except Pause as pause:
                 return pause.request
         assert port.at == len(state.answers)

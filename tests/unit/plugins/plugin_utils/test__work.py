@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wabiz.onprem.plugins.action.wa_settings_step import _CLEANING, ActionModule
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import CLEANING, take_step
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
@@ -181,9 +181,9 @@ class Store:
     def read(self) -> Place:
         return self._place()
 
-    def swap(self, old: str | None, new: str | None, volatile: bool) -> Place:
+    def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         place = self._place()
-        if place.unusable or (place.volatile and not volatile):
+        if volatile is not None and (place.unusable or (place.volatile and not volatile)):
             return place
         if (place.text or "").strip() == (old or "").strip():
             self._cluster.records.pop(self._host, None)
@@ -255,12 +255,11 @@ def made(cluster: Cluster, check_mode: bool = False, outside: Sequence[str] = ()
 
 def play(work: Work, cluster: Any, steps: Sequence[Step]) -> list[dict[str, Any]]:
     """As the action does."""
-    shell: Any = None
     results = []
     for step in steps:
-        if work.failure is None or step.name in _CLEANING:
+        if work.failure is None or step.name in CLEANING:
             arguments = (step.name, step.about or step.host or "", step.node or "")
-            results.append(ActionModule._do(shell, work, cluster, *arguments))
+            results.append(take_step(work, cluster, *arguments))
     return results
 
 
@@ -602,7 +601,7 @@ def test_what_no_run_can_replace_is_not_tried_for_ever() -> None:
     swap = Store.swap
     with pytest.MonkeyPatch.context() as patched:
         # Bytes that are no text, or carriage returns, do not survive the way here and back.
-        patched.setattr(Store, "swap", lambda self, old, new, volatile: swap(self, f"{old}?", new, volatile))
+        patched.setattr(Store, "swap", lambda self, old, new, volatile=None: swap(self, f"{old}?", new, volatile))
         work = demanded(cluster)
     assert "/state/c@h.json was not written by a run and cannot be replaced" in str(work.failure)
     assert cluster.records == {"h": "{"}

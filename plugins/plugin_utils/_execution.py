@@ -1,0 +1,194 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carrying out the steps of an item in a task: over its connection, in its process, with a result to show.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import ask_health, health_info, health_info_spec
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import read_connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
+    application_settings,
+    application_settings_spec,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, keep, recall, set_claim
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
+    Ask,
+    Failed,
+    Unwritten,
+    Work,
+    context_from_json,
+    report,
+)
+
+Result = dict[str, Any]
+
+CLEANING = frozenset({"note", "release"})
+# An item of these alone was skipped if its node is not to restart, or later.
+_OF_NODE = frozenset({"gate", "restart", "wait", "settle"})
+FLOWS = {
+    "wa_application_settings": DirectFlow(application_settings_spec(), partial(application_settings, with_health=True)),
+    "wa_health_info": DirectFlow(health_info_spec(), health_info),
+}
+
+display = Display()
+
+
+class TaskPort:
+    """What a step may use of the present task."""
+
+    def __init__(self, action: ActionBase, work: Work, host: str, task_vars: dict[str, Any]) -> None:
+        self._action = action
+        self._work = work
+        self._context = context = work.context
+        self.host = ConnectedHost(action, context.environments.get(host, {}), task_vars)
+
+    def store(self, member: Member, cluster: str) -> Store:
+        return BACKENDS[member.backend].store(self.host, member, cluster)
+
+    def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:
+        given = {**self._context.connection, **arguments}
+        task = self._action._task
+        if self._context.api_here:
+            # This process is a worker of its own, so the task's environment can be its own, too.
+            os.environ.update(self._context.environments.get(self._context.host, {}))
+            run = Run(check_mode=check_mode, diff_mode=bool(task.diff), invocation=False, progress=self.say)
+            flow = FLOWS[module]
+            if module == "wa_application_settings":
+                writing = partial(application_settings, with_health=True, already_sent=self._work.already_sent)
+                flow = flow.with_flow(writing)
+            return run_here(f"wabiz.onprem.{module}", flow, given, run)
+        return self.host.module(f"wabiz.onprem.{module}", given, check_mode=check_mode)
+
+    def watch(self) -> AbstractContextManager[Ask] | None:
+        return self._conversation() if self._context.api_here else None
+
+    @contextmanager
+    def _conversation(self) -> Iterator[Ask]:
+        given = {**self._context.connection, "retries": 0}
+        connection = read_connection(FLOWS["wa_health_info"].validator.validate(given).validated_parameters)
+        # One conversation: what changes for a moment only must not fall between two.
+        with Client(connection, read_only=True) as client:
+
+            def ask() -> Sequence[HealthNode]:
+                try:
+                    return ask_health(client, retries=0).nodes
+                except ApiError:
+                    return ()
+
+            yield ask
+
+    def say(self, line: str) -> None:
+        display.display(f"[{self._context.host}] {line}")
+
+
+def work_of(context: str, check_mode: bool) -> Work:
+    """The work on what was kept under this id. Raises AnsibleActionFail if nothing was."""
+    found = recall("context", context)
+    if found is None:
+        raise AnsibleActionFail("what was to be done is not known any more; run again, pending restarts are on record")
+    return Work(context_from_json(found), check_mode)
+
+
+def carry_out(action: ActionBase, work: Work, item: Mapping[str, Any], task_vars: dict[str, Any]) -> Result:
+    """Takes the steps of an item; the result of the task, or of this turn of its loop."""
+    result: Result = {}
+    port = TaskPort(action, work, str(item["host"]), task_vars)
+    phase = str(item["phase"])
+    doing = recall("doing", work.context.id, phase)[item["at"]]
+    did = False
+    for name, host, node in doing:
+        if work.failure is not None and name not in CLEANING:
+            continue
+        did = True
+        result.update(take_step(work, port, str(name), str(host), str(node)))
+    if not did:
+        result.update(skipped=True, msg="left out after the failure before")
+    elif {str(step[0]) for step in doing} - _OF_NODE:
+        result.pop("skipped", None)
+    if work.warnings:
+        result["warnings"] = [*result.get("warnings", ()), *work.warnings]
+        work.warnings = []
+    if item.get("last"):
+        result.update(_conclusion(work, port, phase))
+    return result
+
+
+def take_step(work: Work, port: TaskPort, name: str, host: str, node: str) -> Result:
+    step = getattr(work, name)
+    try:
+        found: Result = step(port, host, node) if node else step(port, host)
+        if name == "write" and work.context.steps:
+            # The role's first task has told the change, and shown it.
+            found = {**found, "changed": False}
+            found.pop("diff", None)
+        return found
+    except Unwritten as problem:
+        work.failure = str(problem)
+        return {**problem.result, "failed": True}
+    except (Failed, Refused, Problem) as problem:
+        first = work.failure is None
+        text = scrub(str(problem), work.secrets)
+        if not first:
+            return {"warnings": [text]}
+        work.failure = text
+        return {"failed": True, "msg": text}
+    except BaseException:
+        work.failure = work.failure or "broken off"
+        raise
+
+
+def _conclusion(work: Work, port: TaskPort, phase: str) -> Result:
+    """What the task leaves behind: for the role's facts, for the handler, and for the person who watches."""
+    context = work.context
+    pending = work.still_pending()
+    found: Result = {
+        "wa_settings_summary": work.summary(),
+        "wa_settings_restart_required": bool(pending),
+    }
+    if phase == "demand":
+        found.update(_hand_over(work))
+    if context.values["report"]:
+        found["ansible_stats"] = report(context.host, work.summary())
+    line = work.line(phase == "restart" or not found.get("restarts"))
+    if line:
+        port.say(line)
+    return found
+
+
+def _hand_over(work: Work) -> Result:
+    """Keeps for the handler what has to restart."""
+    context = work.context
+    set_claim(context.cluster, context.host, "failed" if work.failure is not None else "done")
+    items = context.items(work.restarts(), "restart")
+    carried = {**recall("context", context.id), "changes": work.changed_settings, "restarts": items}
+    keep(carried, "context", context.id)
+    if not items or context.by_itself:
+        return {"restarts": items}
+    append("demands", context.host, context.id)
+    # A handler is told by a change only.
+    return {"restarts": items, "changed": True}
