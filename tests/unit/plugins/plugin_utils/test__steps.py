@@ -98,6 +98,17 @@ def test_a_host_that_is_asked_from_another_one() -> None:
     assert (item["delegate_to"], item["api"]) == ("localhost", True)
 
 
+def test_what_the_host_s_own_task_can_do_needs_no_loop() -> None:
+    def alone(hosts: list[str], own: str, api: str | None, asked_from: dict[str, str]) -> list[bool]:
+        items = as_items("id", demand_steps(hosts, health=True, writes=True), own, api, "demand", asked_from)
+        return [item.get("alone", False) for item in items]
+
+    assert alone(["a"], "a", None, {}) == [True]
+    assert alone(["b"], "a", None, {}) == [False]
+    assert alone(["a"], "a", None, {"a": "localhost"}) == [False]
+    assert set(alone(["a"], "a", "a", {})) == set(alone(["a", "b"], "a", None, {})) == {False}
+
+
 def test_a_first_step_on_the_api_is_done_by_the_own_host() -> None:
     (item,) = as_items("id", [Step("ask")], "a", None, "demand", {})
     assert (item["host"], item["do"]) == ("a", [["ask", "", ""]])
