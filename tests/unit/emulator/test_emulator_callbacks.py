@@ -52,10 +52,13 @@ class Lab:
             self.start(hostname, WA_APP_MULTICONNECT="1", **master)
 
     def restart(self, hostname: str = "wacore") -> None:
-        assert run_command("restart-node", "--store", self.store, hostname).returncode == 0
+        self.act("restart", hostname)
 
     def act(self, action: str, hostname: str = "wacore") -> None:
         assert run_command(f"{action}-node", "--store", self.store, hostname).returncode == 0
+        if action != "stop":
+            # What was started like this is no process of the test's that would end with it.
+            self._stack.callback(run_command, "stop-node", "--store", self.store, hostname)
 
     def declare(self, url: str | None = None, **values: Any) -> None:
         """Settings as they are stored, before or after a start."""
