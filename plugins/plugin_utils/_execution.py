@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client, Connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import ask_health, health_info, health_info_spec
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import read_connection
@@ -54,6 +54,7 @@ FLOWS = {
     "wa_application_settings": DirectFlow(application_settings_spec(), partial(application_settings, with_health=True)),
     "wa_health_info": DirectFlow(health_info_spec(), health_info),
 }
+_clients: dict[tuple[str, bool], Client] = {}
 
 display = Display()
 
@@ -76,7 +77,13 @@ class TaskPort:
         if self._context.api_here:
             # This process is a worker of its own, so the task's environment can be its own, too.
             os.environ.update(self._context.environments.get(self._context.host, {}))
-            run = Run(check_mode=check_mode, diff_mode=bool(task.diff), invocation=False, progress=self.say)
+            run = Run(
+                check_mode=check_mode,
+                diff_mode=bool(task.diff),
+                invocation=False,
+                progress=self.say,
+                connect=self._connect,
+            )
             flow = FLOWS[module]
             if module == "wa_application_settings":
                 writing = partial(application_settings, with_health=True, already_sent=self._work.already_sent)
@@ -89,10 +96,9 @@ class TaskPort:
 
     @contextmanager
     def _conversation(self) -> Iterator[Ask]:
-        given = {**self._context.connection, "retries": 0}
-        connection = read_connection(FLOWS["wa_health_info"].validator.validate(given).validated_parameters)
-        # One conversation: what changes for a moment only must not fall between two.
-        with Client(connection, read_only=True) as client:
+        given = FLOWS["wa_health_info"].validator.validate(self._context.connection).validated_parameters
+        connection = read_connection(given)
+        with self._connect(connection, True) as client:
 
             def ask() -> Sequence[HealthNode]:
                 try:
@@ -101,6 +107,20 @@ class TaskPort:
                     return ()
 
             yield ask
+
+    def _connect(self, connection: Connection, read_only: bool) -> AbstractContextManager[Client]:
+        """One client for all steps of this process: each would take a TLS handshake, and a login and a logout."""
+        key = (self._context.id, read_only)
+        if key not in _clients:
+            _clients[key] = Client(connection, read_only)
+        return nullcontext(_clients[key])
+
+    def hang_up(self) -> None:
+        """Ends the conversations of this work."""
+        for read_only in (False, True):
+            client = _clients.pop((self._context.id, read_only), None)
+            if client is not None:
+                client.close()
 
     def say(self, line: str) -> None:
         display.display(f"[{self._context.host}] {line}")
@@ -135,6 +155,7 @@ def carry_out(action: ActionBase, work: Work, item: Mapping[str, Any], task_vars
         work.warnings = []
     if item.get("last"):
         result.update(_conclusion(work, port, phase))
+        port.hang_up()
     return result
 
 
