@@ -122,6 +122,9 @@ class ActionModule(DirectAction):
         refusal = BACKENDS[self._member.backend].refusal(self._member)
         if refusal is not None:
             raise Problem(refusal)
+        if not self._single and any(self._task.environment or ()):
+            # Another host of the cluster may act, and Ansible has rendered this for the present host only.
+            keep(self._own_environment(), "environment", self._own)
 
     def _connection_options(self) -> dict[str, Any]:
         return {name: self._values[name] for name in CONNECTION if self._values[name] is not None}
@@ -408,14 +411,13 @@ class ActionModule(DirectAction):
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         members: dict[str, Member] = {self._own: self._member}
-        environments = {self._own: self._own_environment()}
         if not self._single:
             inventory = Inventory(self._vars, self._render)
             hosts = inventory.hosts_of(self._cluster)
             members = dict.fromkeys(hosts, self._member)
             for host in hosts:
                 if host != self._own:
-                    member, environments[host] = inventory.member(host, self._task.environment or ())
+                    member = inventory.member(host)
                     options = self._module_defaults(member.backend, inventory.variables(host))
                     members[host] = replace(member, options=options)
                     refusal = BACKENDS[members[host].backend].refusal(members[host])
@@ -426,7 +428,7 @@ class ActionModule(DirectAction):
             host=self._own,
             cluster=self._cluster,
             members=tuple(members.values()),
-            environments=environments,
+            environment=self._own_environment(),
             connection=self._connection_options(),
             settings=settings,
             wanted=wanted,

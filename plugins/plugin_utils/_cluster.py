@@ -121,20 +121,13 @@ class Inventory:
         rendered = without_omitted(rendered, variables.get("omit"))
         return host if rendered in (None, "") else str(rendered)
 
-    def member(self, host: str, environment: Iterable[Any]) -> tuple[Member, dict[str, str]]:
-        """What is declared of a host's containers, and the task's environment as it is there.
-
-        Raises InvalidVariables.
-        """
+    def member(self, host: str) -> Member:
+        """What is declared of a host's containers. Raises InvalidVariables."""
         variables = self.variables(host)
         said = {PREFIX + name: variables[PREFIX + name] for name in OF_MEMBER if PREFIX + name in variables}
         rendered = self._render(said, variables)
         values = read_variables(as_plain(without_omitted(rendered, variables.get("omit"))))
-        together: dict[str, str] = {}
-        for layer in environment:
-            found = self._render(layer, variables)
-            together.update({str(name): str(value) for name, value in (found or {}).items()})
-        return member_of(host, values, host in self._task_vars["ansible_play_batch"]), together
+        return member_of(host, values, host in self._task_vars["ansible_play_batch"])
 
 
 def member_of(host: str, values: Mapping[str, Any], inside: bool) -> Member:

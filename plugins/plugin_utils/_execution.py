@@ -66,7 +66,10 @@ class TaskPort:
         self._action = action
         self._work = work
         self._context = context = work.context
-        self.host = ConnectedHost(action, context.environments.get(host, {}), task_vars)
+        environment = context.environment
+        if environment and host != context.host:
+            environment = recall("environment", host) or environment
+        self.host = ConnectedHost(action, environment, task_vars)
 
     def store(self, member: Member, cluster: str) -> Store:
         return BACKENDS[member.backend].store(self.host, member, cluster)
@@ -76,7 +79,7 @@ class TaskPort:
         task = self._action._task
         if self._context.api_here:
             # This process is a worker of its own, so the task's environment can be its own, too.
-            os.environ.update(self._context.environments.get(self._context.host, {}))
+            os.environ.update(self._context.environment)
             run = Run(
                 check_mode=check_mode,
                 diff_mode=bool(task.diff),

@@ -117,7 +117,7 @@ class Context:
     host: str
     cluster: str
     members: tuple[Member, ...]
-    environments: Mapping[str, Mapping[str, str]]
+    environment: Mapping[str, str]  # the task's, on the host that acts
     connection: Mapping[str, Any]
     settings: Mapping[str, Any] | None  # the module's arguments without the connection's; None: nothing to write
     wanted: Wanted
@@ -661,8 +661,7 @@ class Work:
         if look is None or look.record is None or self.check_mode:
             return {}
         adopted_record, returning = look.record, look.record.returning
-        if returning is not None and self._regained is not None:
-            self._restart_again(port, known, returning)
+        if returning is not None and self._restart_again(port, known, returning):
             missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
             if missing is not None:
                 raise Failed(self._not_returned(_returning(look), missing))
@@ -683,26 +682,25 @@ class Work:
         known.told = True
         return {}
 
-    def _restart_again(self, port: Port, known: _Member, returning: Pending) -> None:
-        """Restarts the node that a run stopped and left, since without it the cluster does not get healthy.
+    def _restart_again(self, port: Port, known: _Member, returning: Pending) -> bool:
+        """Restarts the node that a run stopped, if it was left like that; whether health is to be waited for again.
 
         One that runs is left alone: another node may be what is missing, and a further restart would not help this one.
         """
         backend = BACKENDS[known.member.backend]
+        if not backend.tells_starts and self._regained is None:
+            return False
         label = f"{returning.name} on {known.member.host}"
         try:
             node = next((node for node in self._nodes(port, known) if is_same(returning, node)), None)
-            if node is None or not self._lies_still(backend.tells_starts, node):
-                return
+            if node is None or (node.running and (backend.tells_starts or leads(node, self._health))):
+                return self._regained is not None
             port.say(f"Restarting {label} again, which an earlier run stopped and which did not come back")
             stop_timeout = int(self.context.values["restart_stop_timeout"])
             backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
         except Problem as problem:
             raise Failed(self._not_returned([label], str(problem))) from None
-
-    def _lies_still(self, tells_starts: bool, node: Node) -> bool:
-        """Whether a node is stopped; where its backend cannot tell, whether health does not show it connected."""
-        return not node.running or not (tells_starts or leads(node, self._health))
+        return True
 
     def _await_node(self, port: Port, known: _Member, returning: Pending | None, end: float) -> str | None:
         """Waits until the engine says that a host's nodes with a restart behind them run; what is wrong, or None."""

@@ -332,7 +332,9 @@ def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
 def _containers(arguments: tuple[str, ...], session: Session) -> None:
     environment = CORES[-1]
     env = _ready(environment) | _ready_engine() | _other_clients()
-    session.run([environment.python, *PYTEST, "-m", "containers", "tests/integration", *arguments], env=env)
+    # In this order: deployments that several tests share stay up, and some promises are about a host without others.
+    tests = (PROMISES, "tests/integration/containers")
+    session.run([environment.python, *PYTEST, "-m", "containers", *tests, *arguments], env=env)
 
 
 def _demo(session: Session) -> None:

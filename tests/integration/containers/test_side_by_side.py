@@ -41,8 +41,9 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
         for cluster in (multiconnect, spread):
             events = [event for event, _time in _stops_and_starts(cluster)]
             assert events == ["stop", "start"] * (len(events) // 2) or events[-1] == "stop"
-        times = [[time for _event, time in _stops_and_starts(deployment)] for deployment in everyone]
-        assert max(clock[0] for clock in times) < min(clock[-1] for clock in times[:2])
+        # What takes one host goes first; clusters over several hosts follow, side by side as well.
+        times = [[time for _event, time in _stops_and_starts(deployment)] for deployment in [multiconnect, *singles]]
+        assert max(clock[0] for clock in times) < times[0][-1]
     multiconnect.await_health()
     rest = apply(ansible, everyone, values)
     assert rest.rc == 0, rest.output

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import itertools
 import os
 import shutil
 import subprocess
@@ -22,6 +23,8 @@ POLL_SECONDS = 0.1
 CALL_SECONDS = 180.0
 # For tests of network gear (RFC 2544): in use on no real network.
 ADDRESSES = ipaddress.IPv4Network("198.18.0.0/15")
+# Several networks of one run of the tests may be up at once.
+_NUMBERS = itertools.count()
 
 
 @dataclass(frozen=True)
@@ -89,19 +92,20 @@ def container_hosts(
     names: Sequence[str], place: Path, machine: Engine, images: Iterable[str]
 ) -> Iterator[list[ContainerHost]]:
     """Hosts on one network with this machine, each with an engine that holds the images. Needs root."""
-    network = list(ADDRESSES.subnets(new_prefix=28))[os.getpid() % 2**13]
+    number = next(_NUMBERS)
+    network = list(ADDRESSES.subnets(new_prefix=28))[(os.getpid() + number) % 2**13]
     gateway, *addresses = network.hosts()
-    bridge = f"wabiz{os.getpid() % 10**8}"
+    bridge = f"wabiz{os.getpid() % 10**6}{'abcdefghij'[number]}"
     with ExitStack() as stack:
         run(["ip", "link", "add", bridge, "type", "bridge"])
         stack.callback(run, ["ip", "link", "delete", bridge])
         run(["ip", "address", "add", f"{gateway}/{network.prefixlen}", "dev", bridge])
         run(["ip", "link", "set", bridge, "up"])
         hosts = []
-        for number, name in enumerate(names):
-            address = ipaddress.IPv4Interface((addresses[number], network.prefixlen))
+        for at, name in enumerate(names):
+            address = ipaddress.IPv4Interface((addresses[at], network.prefixlen))
             host = stack.enter_context(_container_host(name, place / name, machine, address, str(gateway)))
-            _plug_in(host, address, bridge, number)
+            _plug_in(host, address, bridge, at)
             hosts.append(host)
         _copy_images(machine, hosts, images)
         yield hosts

@@ -451,7 +451,7 @@ class Machine:
                 members=tuple(
                     Member(name, name in self._inside, BACKEND, (), "", (), "/") for name in self._scenario.hosts
                 ),
-                environments={},
+                environment={},
                 connection={"api_url": "https://client:9090"},
                 settings={"settings": {SETTING: self._planned.value}} if writes else None,
                 wanted=Wanted((SETTING,) if differs else (), self._planned.everything),

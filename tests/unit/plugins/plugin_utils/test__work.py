@@ -231,7 +231,7 @@ def made(cluster: Cluster, check_mode: bool = False, outside: Sequence[str] = ()
             "members": tuple(
                 Member(host, host not in outside, backend, (), "", (), "/state") for host in cluster.nodes
             ),
-            "environments": {},
+            "environment": {},
             "connection": {"api_url": "https://client:9090", "password": "canary"},
             "settings": SETTINGS,
             "wanted": Wanted(("log_level",)),
