@@ -5,7 +5,8 @@
 """Pods of Deployments, through the modules of C(kubernetes.core). Facts from the API notes, section 5.3.
 
 A node is a pod, so that a cluster's Coreapps go one at a time with a look at the client's health between them. Its
-incarnation is the pod's uid and its restart count: a start time may be reported late.
+incarnation is the pod's uid. Its restart count would not do: the kubelet may report a crash from before the writing
+after it.
 
 This module is private to the collection.
 """
@@ -201,7 +202,6 @@ def is_ready(pod: Resource) -> bool:
 
 def _node(deployment: Resource, pod: Resource) -> Node:
     uid = str(_metadata(pod).get("uid", ""))
-    restarts = sum(int(status.get("restartCount") or 0) for status in _statuses(pod))
     name = str(_metadata(pod).get("name", ""))
     status = pod.get("status") or {}
     return Node(
@@ -210,7 +210,7 @@ def _node(deployment: Resource, pod: Resource) -> Node:
         kind=kind_of(deployment),
         running=status.get("phase") not in ("Succeeded", "Failed"),
         steady=not _trouble(pod),
-        incarnation=f"{uid}/{restarts}",
+        incarnation=uid,
         # Meta's templates give the pod's address as its host name.
         hostname=" ".join(filter(None, ((pod.get("spec") or {}).get("hostname") or name, status.get("podIP")))),
         unit=full_name(deployment),
