@@ -18,6 +18,11 @@ from ansible.utils.display import Display
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
+from ansible_collections.wabiz.onprem.plugins.module_utils._providers import (
+    media_provider_info_spec,
+    media_providers,
+    read_providers,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
     application_settings,
     application_settings_spec,
@@ -36,6 +41,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     set_claim,
     take,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules, together
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, parse
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import demand_steps
@@ -76,6 +82,7 @@ class ActionModule(DirectAction):
     """
 
     direct = DirectFlow(application_settings_spec(), application_settings)
+    providers = DirectFlow(media_provider_info_spec(), partial(media_providers, wanted={}))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
@@ -133,12 +140,15 @@ class ActionModule(DirectAction):
         if self._task.args.get("resets") or options.get("state") == "absent":
             return {**options, "state": "absent"}  # whatever the inventory declares
         settings, extra, _origins = declaration(self._values)
-        if not declares_anything(settings, extra):
+        if not declares_anything(settings, extra) and self._values["media_providers"] is None:
             raise InvalidVariables(
                 f"{PREFIX}values: nothing is declared; declare settings in it or in another layer, or set "
                 f"{PREFIX}state to absent to reset them"
             )
-        options.update({"settings": settings} if settings else {}, **({"extra_settings": extra} if extra else {}))
+        # The module insists on one of the two, and media providers alone are a declaration as well.
+        options.update(
+            {"extra_settings": extra} if extra else {}, **({"settings": settings} if settings or not extra else {})
+        )
         return options
 
     def _selected(self) -> frozenset[str]:
@@ -165,12 +175,15 @@ class ActionModule(DirectAction):
                 "requests) or from the host itself; for another host use the role in a play of your own"
             )
         options = self._module_options() if "settings" in self._selected() else None
+        is_reset = options is None or options.get("state") == "absent"
+        self._providers: list[dict[str, Any]] | None = None if is_reset else self._values["media_providers"]
+        said = repr((options, self._providers))
         if self._single:
             return self._compare(options)
         with alone("cluster", self._cluster):
             # Settings of a cluster are read and written once, whichever of its hosts comes first.
             other = claim(self._cluster)
-            if other is not None and other["host"] != self._own and other["declaration"] == repr(options):
+            if other is not None and other["host"] != self._own and other["declaration"] == said:
                 if other["state"] == "done":
                     return self._compare(None)
                 if other["state"] == "open" and other["host"] in self._vars["ansible_play_batch"]:
@@ -180,7 +193,7 @@ class ActionModule(DirectAction):
             found = self._compare(options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
             state = "failed" if found.get("failed") else "open" if goes_on else "done"
-            set_claim(self._cluster, self._own, state, repr(options))
+            set_claim(self._cluster, self._own, state, said)
             return found
 
     def _may_restart(self) -> bool:
@@ -195,17 +208,26 @@ class ActionModule(DirectAction):
             if found.get("failed"):
                 return found
         held, health = bool(found.pop("held", False)), found.pop("health", None)
+        # What is held back is not written yet, so it has not changed.
+        told = found if self._later or not held else {"changed": False}
+        provided: Result = {}
+        if options is not None and not undecided and self._providers is not None:
+            provided = self._keep_providers(self._providers)
+            told = together(told, provided)
+            if provided.get("failed"):
+                return told
         everything = self._values["restart"] == "always" and self._may_restart()
         resumes = record is not None and record.is_pending and self._may_restart()
         if not (held or undecided or everything or resumes or record is None):
-            return {**found, **self._said(found, record)}
+            return {**told, **self._said(told, record)}
         context = self._context(
             settings=options if held or undecided else None,
             wanted=Wanted(tuple(found.get("restart_settings", ())) if held else (), everything),
             unverified=tuple(found.get("unverified_settings", ())) if held else (),
             client_version=found.get("client_version"),
-            changes=() if held else tuple(found.get("changed_settings", ())),
+            changes=tuple((provided if held else told).get("changed_settings", ())),
             health=health,
+            providers=self._providers if undecided else None,
             by_itself=self._later,
         )
         steps = demand_steps(
@@ -214,16 +236,14 @@ class ActionModule(DirectAction):
             ask=undecided,
             health=health is None,
             writes=context.settings is not None,
+            providers=context.providers is not None,
         )
         items = context.items(steps, "demand")
         if self._later:
             keep({**context_to_json(context), "steps": items}, "context", context.id)
             append("demands", self._own, context.id)
-            return {**found, "changed": True}
-        if held:
-            # Nothing is written yet, so nothing has changed.
-            found = {"changed": False}
-        return {**found, "steps": items, "may_restart": context.may_restart}
+            return {**told, "changed": True}
+        return {**told, "steps": items, "may_restart": context.may_restart}
 
     def _said(self, found: Result, record: Record | None) -> Result:
         """What is to be said of a host that is done with this task."""
@@ -330,6 +350,19 @@ class ActionModule(DirectAction):
             result.pop("diff", None)
         return result
 
+    def _keep_providers(self, wanted: list[dict[str, Any]]) -> Result:
+        """Brings the media providers to what is declared. Nothing has to restart for them."""
+        if self._api is None:
+            direct = self.providers.with_flow(partial(media_providers, wanted=read_providers(wanted)))
+            task = self._run_of_task(self._vars)
+            return run_here("wabiz.onprem.wa_media_provider", direct, self._connection_options(), task)
+        host = self._host()
+
+        def call(module: str, options: Mapping[str, Any]) -> Result:
+            return host.module(f"wabiz.onprem.{module}", {**self._connection_options(), **options})
+
+        return keep_by_modules(call, wanted)
+
     def _settings_by_module(self, args: dict[str, Any]) -> Result:
         """The same where only the host itself reaches the API."""
         host = self._host()
@@ -381,6 +414,7 @@ class ActionModule(DirectAction):
         changes: tuple[str, ...] = (),
         health: Mapping[str, Any] | None = None,
         by_itself: bool = False,
+        providers: list[dict[str, Any]] | None = None,
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         members: dict[str, Member] = {self._own: self._member}
@@ -414,6 +448,7 @@ class ActionModule(DirectAction):
             may_restart=self._may_restart(),
             by_itself=by_itself,
             health=health,
+            providers=providers,
         )
         append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))

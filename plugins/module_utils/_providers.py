@@ -75,7 +75,8 @@ def read_provider(options: Mapping[str, Any]) -> Provider | None:
         raise InvalidOptions("basic and bearer exclude each other; give one of them")
     if basic is None and not bearer:
         raise InvalidOptions("basic or bearer: one of them is needed")
-    for name, text in {"bearer": bearer} if basic is None else {f"basic.{n}": basic.get(n) for n in basic}.items():
+    given = {"bearer": bearer} if basic is None else {f"basic.{member}": text for member, text in basic.items()}
+    for name, text in given.items():
         if not text:
             raise InvalidOptions(f"{name}: must not be empty")
         if holds_mask(text):
@@ -84,7 +85,7 @@ def read_provider(options: Mapping[str, Any]) -> Provider | None:
         raise InvalidOptions("bearer: must be printable ASCII without blanks")
     if basic is not None and ":" in basic["username"]:
         raise InvalidOptions("basic.username: must not hold a colon")
-    config = {"bearer": bearer} if basic is None else {"basic": {n: basic[n] for n in ("username", "password")}}
+    config = {"bearer": bearer} if basic is None else {"basic": dict(basic)}
     return {"name": options["name"], "type": options.get("type") or "www", "config": config}
 
 
@@ -143,8 +144,11 @@ def read_answer(body: Any) -> dict[str, Provider] | None:
         return None
     if "providers" not in found and (found or not wrapped):
         return None
+    listed = found.get("providers") or []
+    if not isinstance(listed, list):
+        return None
     providers: dict[str, Provider] = {}
-    for one in found.get("providers") or ():
+    for one in listed:
         if not isinstance(one, Mapping) or not isinstance(one.get("name"), str):
             return None
         config = one.get("config") or {}
@@ -215,7 +219,7 @@ def _keep(
     """
     _keep_secret(client, wanted.values())
     before = _read(client)
-    wanted = {**({} if others else dict.fromkeys(before)), **wanted}
+    wanted = {**wanted, **({} if others else {name: None for name in before if name not in wanted})}
     names = [name for name, provider in wanted.items() if before.get(name) != provider]
     for name in names:
         problem = _problem_with_name(name)
