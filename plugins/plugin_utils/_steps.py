@@ -111,7 +111,12 @@ def as_items(
     return items
 
 
-_SAID = {"write": "write the settings", "record": "write the restart down", "restart": "restart"}
+_SAID = {
+    "write": "write the settings",
+    "providers": "set the media providers",
+    "record": "write the restart down",
+    "restart": "restart",
+}
 
 
 def label(item: Item) -> str:

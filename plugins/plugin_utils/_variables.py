@@ -89,6 +89,8 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
     providers = said.get(PREFIX + "media_providers")
     try:
         for one in providers if isinstance(providers, (list, tuple)) else ():
+            if not isinstance(one, Mapping):
+                raise InvalidOptions("each of them has to be a dictionary")
             check_shapes(PROVIDER_OPTIONS, one)
         validated = _VALIDATOR.validate(said)
         if validated.error_messages:
