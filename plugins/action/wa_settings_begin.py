@@ -209,7 +209,7 @@ class ActionModule(DirectAction):
                 return found
         held, health = bool(found.pop("held", False)), found.pop("health", None)
         # What is held back is not written yet, so it has not changed.
-        told = found if self._later or not held else {"changed": False}
+        told: Result = found if self._later or not held else {"changed": False}
         provided: Result = {}
         if options is not None and not undecided and self._providers is not None:
             provided = self._keep_providers(self._providers)

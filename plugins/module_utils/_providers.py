@@ -231,12 +231,12 @@ def _keep(
         for name in names:
             after = _with(after, name, wanted[name])
         return results.result(after)
-    remarks = []
+    warnings: list[str] = []
     for name in names:
         run.at_least = {**results.result(_with(after, name, wanted[name])), "outcome_unknown": True}
-        after, remark = _write(client, after, name, wanted[name], results, run.at_least)
-        remarks += [remark] if remark else []
-    return {**results.result(after), **({"warnings": remarks} if remarks else {})}
+        after, said = _write(client, after, name, wanted[name], results, run.at_least)
+        warnings += said
+    return {**results.result(after), **({"warnings": warnings} if warnings else {})}
 
 
 def _write(
@@ -246,8 +246,8 @@ def _write(
     provider: Provider | None,
     results: _Results,
     unknown: Result,
-) -> tuple[Mapping[str, Provider], str | None]:
-    """Sets or removes one provider; what is there afterwards, and a remark. Raises Failure where it was not done."""
+) -> tuple[Mapping[str, Provider], list[str]]:
+    """Sets or removes one provider; what is there afterwards, and warnings. Raises Failure where it was not done."""
 
     def send(_state: Mapping[str, Provider]) -> Answer:
         if provider is not None:
@@ -274,8 +274,7 @@ def _write(
             f"the client answered that it took over media provider {name}, but reports it otherwise afterwards",
             results.result(written.state),
         )
-    done = f"{written.problem}; reading back shows that it was done nevertheless" if written.problem else None
-    return written.state, done
+    return written.state, written.warnings
 
 
 # --- the flows -----------------------------------------------------------------------------------------------------

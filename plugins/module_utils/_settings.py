@@ -228,8 +228,8 @@ def _write(client: Client, current: Settings, planned: Plan, results: _Results) 
         seen = {"changed": False} if error.state is None else results.seen(error.state)
         raise Failure(str(error), seen if seen["changed"] else {"changed": False}) from None
     result = results.seen(written.state, done=True)
-    if written.problem is not None:
-        result.setdefault("warnings", []).append(f"{written.problem}; reading back shows that it was done nevertheless")
+    if written.warnings:
+        result["warnings"] = [*result.get("warnings", ()), *written.warnings]
     dropped = [] if planned.delete else not_taken_over(planned.sent, canonical_settings(written.state))
     if dropped:
         names = ", ".join(sorted(dotted(path) for path in dropped))

@@ -121,7 +121,7 @@ def test_beside_settings_that_need_a_restart(ansible: AnsibleCommands, new_singl
     single.forget()
     run = _run(ansible, [single], WANTED[:1], "--diff", values=RESTART_BOUND)
     assert run.rc == 0, run.output
-    assert (_found(single).keys(), single.writes()) == ({"cdn"}, [f"PATCH {SETTINGS}"])
+    assert (set(_found(single)), single.writes()) == ({"cdn"}, [f"PATCH {SETTINGS}"])
     assert single.starts() == ["wacore"]
     assert summary(run, "one")["changed_settings"] == names
     assert f"one: changed: {', '.join(names)}; restarted: wacore on one" in words(run)
