@@ -97,9 +97,9 @@ def read_providers(options: Iterable[Mapping[str, Any]]) -> dict[str, Provider]:
         try:
             provider = read_provider(one)
         except InvalidOptions as problem:
-            raise InvalidOptions(f"{one_line(name)}: {problem}") from None
+            raise InvalidOptions(f"{mask(one_line(name))}: {problem}") from None
         if name in found:
-            raise InvalidOptions(f"{one_line(name)}: is there twice")
+            raise InvalidOptions(f"{name}: is there twice")
         found[name] = provider
     return {name: provider for name, provider in found.items() if provider is not None}
 
@@ -108,6 +108,9 @@ def _problem_with_name(name: str) -> str | None:
     """Why a name cannot be addressed safely in a path, or None."""
     if not name or not name.isprintable():
         return "must be printable text, and not empty"
+    if mask(name) != name or holds_mask(name):
+        # Results could not show it, so nobody could name it to the module.
+        return "must not be an address with a user, a query or a fragment"
     return "must not hold . or .. as a step of a path" if _STEP.search(name) else None
 
 
@@ -115,16 +118,26 @@ def show_provider(provider: Provider | None) -> Provider:
     """What may be seen of a provider; all of its configuration but the user name is secret. Empty for None."""
     if provider is None:
         return {}
-    config = {
-        kind: mask(member) if kind == "basic" else mask_all(member) for kind, member in provider["config"].items()
-    }
+    config = mask_all(provider["config"])
+    user = _user_name(provider["config"])
+    if user is not None:
+        config["basic"]["username"] = mask(user)
     return {"name": mask(provider["name"]), "type": mask(provider["type"]), "config": config}
+
+
+def _user_name(config: Mapping[str, Any]) -> str | None:
+    basic = config.get("basic")
+    user = basic.get("username") if isinstance(basic, Mapping) else None
+    return user if isinstance(user, str) else None
 
 
 def _keep_secret(client: Client, providers: Iterable[Provider | None]) -> None:
     for provider in providers:
-        for kind, member in (provider["config"] if provider is not None else {}).items():
-            client.keep_secret(member if kind == "basic" else {"credentials": member})
+        config = provider["config"] if provider is not None else {}
+        client.keep_secret(config)
+        if _user_name(config) is not None:
+            config = {**config, "basic": {name: one for name, one in config["basic"].items() if name != "username"}}
+        client.keep_secret({"credentials": config})
 
 
 # --- all that a client has -----------------------------------------------------------------------------------------
