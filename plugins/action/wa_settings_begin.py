@@ -18,12 +18,17 @@ from ansible.utils.display import Display
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
+from ansible_collections.wabiz.onprem.plugins.module_utils._providers import (
+    media_provider_info_spec,
+    media_providers,
+    read_providers,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single, member_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     alone,
@@ -34,6 +39,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     set_claim,
     take,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined, keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, parse
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
@@ -74,6 +80,7 @@ class ActionModule(DirectAction):
     """
 
     direct = FLOWS["wa_application_settings"]
+    providers = DirectFlow(media_provider_info_spec(), partial(media_providers, wanted={}))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
@@ -135,12 +142,15 @@ class ActionModule(DirectAction):
         if self._task.args.get("resets") or options.get("state") == "absent":
             return {**options, "state": "absent"}  # whatever the inventory declares
         settings, extra, _origins = declaration(self._values)
-        if not declares_anything(settings, extra):
+        if not declares_anything(settings, extra) and self._values["media_providers"] is None:
             raise InvalidVariables(
                 f"{PREFIX}values: nothing is declared; declare settings in it or in another layer, or set "
                 f"{PREFIX}state to absent to reset them"
             )
-        options.update({"settings": settings} if settings else {}, **({"extra_settings": extra} if extra else {}))
+        # The module insists on one of the two, and media providers alone are a declaration as well.
+        options.update(
+            {"extra_settings": extra} if extra else {}, **({"settings": settings} if settings or not extra else {})
+        )
         return options
 
     def _selected(self) -> frozenset[str]:
@@ -167,12 +177,15 @@ class ActionModule(DirectAction):
                 "requests) or from the host itself; for another host use the role in a play of your own"
             )
         options = self._module_options() if "settings" in self._selected() else None
+        is_reset = options is None or options.get("state") == "absent"
+        self._providers: list[dict[str, Any]] | None = None if is_reset else self._values["media_providers"]
+        said = repr((options, self._providers))
         if self._single:
             return self._compare(options)
         with alone("cluster", self._cluster):
             # Settings of a cluster are read and written once, whichever of its hosts comes first.
             other = claim(self._cluster)
-            if other is not None and other["host"] != self._own and other["declaration"] == repr(options):
+            if other is not None and other["host"] != self._own and other["declaration"] == said:
                 if other["state"] == "done":
                     return self._compare(None)
                 if other["state"] == "open" and other["host"] in self._vars["ansible_play_batch"]:
@@ -182,7 +195,7 @@ class ActionModule(DirectAction):
             found = self._compare(options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
             state = "failed" if found.get("failed") else "open" if goes_on else "done"
-            set_claim(self._cluster, self._own, state, repr(options))
+            set_claim(self._cluster, self._own, state, said)
             return found
 
     def _may_restart(self) -> bool:
@@ -197,17 +210,26 @@ class ActionModule(DirectAction):
             if found.get("failed"):
                 return found
         held, health = bool(found.pop("held", False)), found.pop("health", None)
+        # What is held back is not written yet, so it has not changed.
+        told: Result = {"changed": False} if held else found
+        provided: Result = {}
+        if options is not None and not undecided and self._providers is not None:
+            provided = self._keep_providers(self._providers)
+            told = combined(told, provided)
+            if provided.get("failed"):
+                return told
         everything = self._values["restart"] == "always" and self._may_restart()
         resumes = record is not None and record.is_pending and self._may_restart()
         if not (held or undecided or everything or resumes or record is None):
-            return {**found, **self._said(found, record)}
+            return {**told, **self._said(told, record)}
         context = self._context(
             settings=options if held or undecided else None,
             wanted=Wanted(tuple(found.get("restart_settings", ())) if held else (), everything),
             unverified=tuple(found.get("unverified_settings", ())) if held else (),
             client_version=found.get("client_version"),
-            changes=() if held else tuple(found.get("changed_settings", ())),
+            changes=tuple((provided if held else told).get("changed_settings", ())),
             health=health,
+            providers=self._providers if undecided else None,
         )
         steps = demand_steps(
             context.hosts,
@@ -215,19 +237,18 @@ class ActionModule(DirectAction):
             ask=undecided,
             health=health is None,
             writes=context.settings is not None,
+            providers=context.providers is not None,
         )
         items = context.items(steps, "demand")
         here = self._later and items[0].get("alone")
         if self._later and not here:
             self._keep({**context_to_json(context), "steps": items, "by_itself": True})
             append("demands", self._own, context.id)
-            return {**found, "changed": True}
-        if held:
-            # Nothing is written yet, so nothing has changed.
-            found = {"changed": False}
+            return {**(combined(found, provided) if provided else found), "changed": True}
         if here:
-            return {**found, **self._carry_out(items)}
-        return {**found, "steps": items, "may_restart": context.may_restart}
+            did = self._carry_out(items, {} if held else found)
+            return combined(did, provided) if provided else did
+        return {**told, "steps": items, "may_restart": context.may_restart}
 
     def _said(self, found: Result, record: Record | None) -> Result:
         """What is to be said of a host that is done with this task."""
@@ -357,6 +378,19 @@ class ActionModule(DirectAction):
             result.pop("diff", None)
         return result
 
+    def _keep_providers(self, wanted: list[dict[str, Any]]) -> Result:
+        """Brings the media providers to what is declared. Nothing has to restart for them."""
+        if self._api is None:
+            direct = self.providers.with_flow(partial(media_providers, wanted=read_providers(wanted)))
+            task = self._run_of_task(self._vars)
+            return run_here("wabiz.onprem.wa_media_provider", direct, self._connection_options(), task)
+        host = self._host()
+
+        def call(module: str, options: Mapping[str, Any]) -> Result:
+            return host.module(f"wabiz.onprem.{module}", {**self._connection_options(), **options})
+
+        return keep_by_modules(call, wanted)
+
     def _settings_by_module(self, args: dict[str, Any]) -> Result:
         """The same where only the host itself reaches the API."""
         host = self._host()
@@ -408,6 +442,7 @@ class ActionModule(DirectAction):
         changes: tuple[str, ...] = (),
         health: Mapping[str, Any] | None = None,
         by_itself: bool = False,
+        providers: list[dict[str, Any]] | None = None,
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         members: dict[str, Member] = {self._own: self._member}
@@ -440,6 +475,7 @@ class ActionModule(DirectAction):
             may_restart=self._may_restart(),
             by_itself=by_itself,
             health=health,
+            providers=providers,
         )
         append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))

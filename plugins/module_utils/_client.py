@@ -484,6 +484,12 @@ class Client:
     def patch(self, path: str, body: Mapping[str, Any]) -> Answer:
         return self._call("PATCH", path, body)
 
+    def post(self, path: str, body: Any) -> Answer:
+        return self._call("POST", path, body)
+
+    def put(self, path: str) -> Answer:
+        return self._call("PUT", path, None)
+
     def delete(self, path: str) -> Answer:
         return self._call("DELETE", path, None)
 
@@ -491,9 +497,7 @@ class Client:
         """Waits before the attempt after this one, counted from 1: what the server asks for, or longer each time."""
         self._sleep(min(_LONGEST_PAUSE, error.pause or _FIRST_PAUSE * 2 ** min(attempt - 1, 10)))
 
-    def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None, retries: int = 0, seconds: float = math.inf
-    ) -> Answer:
+    def _call(self, method: str, path: str, body: Any, retries: int = 0, seconds: float = math.inf) -> Answer:
         if self._read_only and method != "GET":
             raise ApiError(f"{method} {path}: refused, nothing may be written in check mode")
         self._until = time.monotonic() + seconds
@@ -551,7 +555,7 @@ class Client:
         """Some of the words of the other side; cut only when nothing secret is in them any more."""
         return self.scrub(text)[:_LONGEST_TEXT]
 
-    def _send_once(self, method: str, path: str, auth: Any, body: Mapping[str, Any] | None = None) -> Answer:
+    def _send_once(self, method: str, path: str, auth: Any, body: Any = None) -> Answer:
         """One request. Answers that mean success come back, everything else is raised."""
         timeout = min(self._connection.timeout, self._until - time.monotonic())
         if timeout <= 0:
@@ -560,7 +564,7 @@ class Client:
         try:
             response = self._session.request(
                 method,
-                self._base + quote(path),
+                self._base + quote(path, safe="/%"),  # a name in it that has a slash of its own is quoted already
                 json=body,
                 auth=auth,
                 headers={

@@ -574,8 +574,13 @@ def show_diff(before: Settings, after: Settings, unverified: Mapping[SettingPath
         holder: Settings = {}
         place(holder, path, value)
         place(new, path, lookup(mask(holder), path))
+    sign_changes(before, after, old, new)
+    return {"before": old, "after": new}
+
+
+def sign_changes(before: Settings, after: Settings, old: Settings, new: Settings) -> None:
+    """Puts a sign into C(new) where a value has changed and its masked form in C(old) and C(new) is the same."""
     for path in differences(before, after):
         shown = lookup(new, path)
         if reports(new, path) and shown == lookup(old, path):
             place(new, path, [*shown, CHANGED] if isinstance(shown, list) else f"{shown} {CHANGED}")
-    return {"before": old, "after": new}

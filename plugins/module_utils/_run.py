@@ -105,11 +105,9 @@ def credentials_of(params: Params) -> set[str]:
 
 def secrets_of(params: Params) -> set[str]:
     """All secrets that came in as parameters, those inside of addresses included."""
-    found = credentials_of(params) | url_secrets(str(params.get("api_url") or ""))
+    found = credentials_of(params) | find_secrets(params) | url_secrets(str(params.get("api_url") or ""))
     if params.get("password"):
         found |= basic_credentials(str(params.get("username") or "admin"), str(params["password"]))
-    for name in ("settings", "extra_settings"):
-        found |= find_secrets(params.get(name) or {})
     return found
 
 
@@ -135,8 +133,8 @@ def _texts(value: Any) -> set[str]:
 def refused_values(spec: Mapping[str, Any], params: Any) -> set[str]:
     """What a result must not show of parameters that are not valid, whatever is wrong with them."""
     found = no_log_values(spec, params) | secrets_of(params)
-    for name in ("settings", "extra_settings", "headers"):
-        if not isinstance(params.get(name), Mapping):
+    for name, option in spec.items():
+        if option.get("type") == "dict" and not isinstance(params.get(name), Mapping):
             found |= texts_in(params.get(name))
     return found
 

@@ -103,6 +103,8 @@ def find_secrets(value: Any) -> set[str]:
             found |= texts_in(member) if is_secret_name(str(name)) else find_secrets(member)
             if isinstance(member, str) and _names_url(str(name)):
                 found |= url_secrets(member)
+        if isinstance(value.get("username"), str) and isinstance(value.get("password"), str):
+            found |= basic_credentials(value["username"], value["password"])
     elif isinstance(value, (list, tuple)):
         for member in value:
             found |= find_secrets(member)
@@ -124,7 +126,10 @@ def texts_in(value: Any) -> set[str]:
 
 def basic_credentials(username: str, password: str) -> set[str]:
     """The password, and what a C(Basic) header makes of it: servers and proxies like to repeat headers."""
-    pair = f"{username}:{password}".encode("utf-8", "surrogateescape")
+    try:
+        pair = f"{username}:{password}".encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        return {password}  # an answer may hold what no header can
     forms = (base64.b64encode(pair), base64.urlsafe_b64encode(pair))
     return {password, *(form.decode().rstrip("=") for form in forms)}
 
@@ -151,17 +156,18 @@ def mask(value: Any) -> Any:
 
 def _mask_member(name: str, member: Any) -> Any:
     if is_secret_name(name):
-        return _mask_all(member)
+        return mask_all(member)
     if isinstance(member, str) and _names_url(name):
         return mask_url(member)
     return mask(member)
 
 
-def _mask_all(value: Any) -> Any:
+def mask_all(value: Any) -> Any:
+    """A copy in which every text and number is masked; the structure stays."""
     if isinstance(value, Mapping):
-        return {name: _mask_all(member) for name, member in value.items()}
+        return {name: mask_all(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_mask_all(member) for member in value]
+        return [mask_all(member) for member in value]
     return value if value is None or isinstance(value, bool) or value == "" else MASK
 
 

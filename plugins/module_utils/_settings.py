@@ -149,7 +149,7 @@ def application_settings(
         raise InvalidOptions("client_version: must be a client version such as 2.57.2")
     with run.connect(connection, run.check_mode) as client:
         client.keep_secret(declaration.leaves())
-        current, answer = _read_settings(client, declaration)
+        current, answer = ask_settings(client, declaration)
         version = parse_version(answer.version) or parse_version(option_version)
         planned = plan(
             current,
@@ -180,7 +180,7 @@ def _remarks(unknown_restart_bound: list[str]) -> list[str]:
     return remarks
 
 
-def _read_settings(client: Client, declaration: Declaration) -> tuple[Settings, Answer]:
+def ask_settings(client: Client, declaration: Declaration) -> tuple[Settings, Answer]:
     """The settings object of a GET: wrapped in C(application), or flat as some gateways give it (API notes, 2.1)."""
     answer = client.get(SETTINGS)
     body: Any = answer.body
@@ -218,7 +218,7 @@ def _write(client: Client, current: Settings, planned: Plan, results: _Results) 
             return client.patch(SETTINGS, numbers)
 
     def read() -> Settings:
-        return _read_settings(client, planned.declaration)[0]
+        return ask_settings(client, planned.declaration)[0]
 
     try:
         written = write_and_read_back(client, current, send, read, planned.taken_over)
@@ -228,8 +228,8 @@ def _write(client: Client, current: Settings, planned: Plan, results: _Results) 
         seen = {"changed": False} if error.state is None else results.seen(error.state)
         raise Failure(str(error), seen if seen["changed"] else {"changed": False}) from None
     result = results.seen(written.state, done=True)
-    if written.problem is not None:
-        result.setdefault("warnings", []).append(f"{written.problem}; reading back shows that it was done nevertheless")
+    if written.warnings:
+        result["warnings"] = [*result.get("warnings", ()), *written.warnings]
     dropped = [] if planned.delete else not_taken_over(planned.sent, canonical_settings(written.state))
     if dropped:
         names = ", ".join(sorted(dotted(path) for path in dropped))
@@ -320,7 +320,7 @@ class _Results:
 def application_settings_info(params: Params, run: Run) -> Result:
     """The module C(wa_application_settings_info)."""
     with run.connect(read_connection(params), True) as client:
-        current, answer = _read_settings(client, Declaration())
+        current, answer = ask_settings(client, Declaration())
     return {
         "changed": False,
         "settings": mask(canonical_settings(current)),

@@ -40,6 +40,11 @@ class Written(Generic[State]):
     state: State
     problem: ApiError | None = None
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a result has to say of it."""
+        return [f"{self.problem}; reading back shows that it was done nevertheless"] if self.problem is not None else []
+
 
 def write_and_read_back(
     client: Client,

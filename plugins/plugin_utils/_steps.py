@@ -36,15 +36,17 @@ def demand_steps(
     writes: bool = False,
     ask: bool = False,
     peek: str | None = None,
+    providers: bool = False,
 ) -> list[Step]:
     """Writes a demand down on all hosts, then the settings, then that they are written.
 
     health: the client's health is not known yet. writes: there are settings to write. ask: whether they differ is not
-    known yet. peek: a host whose record has not been read yet.
+    known yet. peek: a host whose record has not been read yet. providers: there are media providers to see to.
     """
     return [
         *([Step("peek", peek)] if peek is not None else []),
         *([Step("ask")] if ask else []),
+        *([Step("providers")] if providers else []),
         *(Step("look", host) for host in hosts),
         *([Step("health")] if health else []),
         *(Step("record", host) for host in hosts),
@@ -111,7 +113,12 @@ def as_items(
     return items
 
 
-_SAID = {"write": "write the settings", "record": "write the restart down", "restart": "restart"}
+_SAID = {
+    "write": "write the settings",
+    "providers": "set the media providers",
+    "record": "write the restart down",
+    "restart": "restart",
+}
 
 
 def label(item: Item) -> str:

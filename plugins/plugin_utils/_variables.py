@@ -17,8 +17,12 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import CONNECTION as _CONNECTION
+from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_shapes
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, flatten, reports
+from ansible_collections.wabiz.onprem.plugins.module_utils._providers import PROVIDER_OPTIONS, read_providers
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import find_secrets, scrub
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings_spec
 
 PREFIX = "wa_settings_"
@@ -40,6 +44,7 @@ _SPEC: dict[str, dict[str, Any]] = {
     **{name: _plain_option(_CONNECTION[name]) for name in CONNECTION},
     **{name: {"type": "dict"} for name in (*SETTINGS_LAYERS, "overrides", *EXTRA_LAYERS)},
     **{name: _plain_option(_MODULE[name]) for name in OF_MODULE},
+    "media_providers": {"type": "list", "elements": "dict", "options": PROVIDER_OPTIONS},
     "cluster": {"type": "str"},
     "api_delegate": {"type": "str", "default": "localhost"},
     "restart": {"type": "str", "default": "auto", "choices": ["auto", "always", "never"]},
@@ -81,9 +86,18 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
     given: rendered variables in plain types; what is None or an empty text counts as not given.
     """
     said = {name: value for name, value in given.items() if name in NAMES and value is not None and value != ""}
-    validated = _VALIDATOR.validate(said)
-    if validated.error_messages:
-        raise InvalidVariables(_named(validated.error_messages[0]))
+    providers = said.get(PREFIX + "media_providers")
+    try:
+        for one in providers if isinstance(providers, (list, tuple)) else ():
+            if not isinstance(one, Mapping):
+                raise InvalidOptions("each of them has to be a dictionary")
+            check_shapes(PROVIDER_OPTIONS, one)
+        validated = _VALIDATOR.validate(said)
+        if validated.error_messages:
+            raise InvalidVariables(scrub(_named(validated.error_messages[0]), find_secrets(said)))
+        read_providers(validated.validated_parameters[PREFIX + "media_providers"] or ())
+    except InvalidOptions as problem:
+        raise InvalidVariables(f"{PREFIX}media_providers: {problem}") from None
     values = {name: validated.validated_parameters[PREFIX + name] for name in _SPEC}
     for name, least in (
         ("restart_stop_timeout", 0),

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -31,6 +32,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACK
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Host, Member, Problem, only
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, keep
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     ClientHealth,
     Look,
@@ -129,6 +131,7 @@ class Context:
     may_restart: bool
     by_itself: bool  # the restart does not wait for a handler
     health: Mapping[str, Any] | None = None
+    providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to
     steps: Sequence[Mapping[str, Any]] = ()  # the items of the loop that makes the demand, if the handler does
     restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
 
@@ -244,6 +247,7 @@ class Work:
         self._fresh = False  # whether the health was asked for just now
         self._targets: Targets | None = None
         self._written: Result | None = None
+        self._provided: list[str] = []  # what has changed of the media providers
         self._waited = False
         self._restarts: list[Restart] | None = None
         self._expected: int | None = None
@@ -296,6 +300,15 @@ class Work:
         if not self._differs:
             self._settings = None
         return {}
+
+    def providers(self, port: Port, _host: str) -> Result:
+        """Brings the media providers to what is declared. Nothing has to restart for them."""
+        call = partial(port.api, check_mode=self.check_mode)
+        found = keep_by_modules(call, self.context.providers or ())
+        self._provided = list(found.get("changed_settings", ()))
+        if found.get("failed"):
+            raise Unwritten(found)
+        return found
 
     def look(self, port: Port, host: str) -> Result:
         """Finds the nodes of one host, takes the lease, and reads the record.
@@ -941,14 +954,17 @@ class Work:
     @property
     def changed_settings(self) -> list[str]:
         """What this run has changed, or would change."""
-        if self._written is None or self._written.get("changed") is False:
-            return list(self.context.changes) if self.context.settings is None else []
-        return list(self._written.get("changed_settings", ()))
+        written = self._written or {}
+        names = () if written.get("changed") is False else written.get("changed_settings", ())
+        return sorted({*self.context.changes, *self._provided, *names})
 
     def summary(self) -> Result:
         """What the role says of this run for one client or cluster."""
-        changed = self.changed_settings or list(self.context.changes)
-        return {"changed_settings": changed, "restarted": list(self.restarted), "pending": self.still_pending()}
+        return {
+            "changed_settings": self.changed_settings,
+            "restarted": list(self.restarted),
+            "pending": self.still_pending(),
+        }
 
     def line(self, is_end: bool) -> str | None:
         """The summary for the person who watches, if this is the end of it."""

@@ -98,6 +98,14 @@ class Control:
         """Replace the stored settings, unchecked."""
         self._call("PUT", "settings", settings)
 
+    def providers(self) -> list[dict[str, Any]]:
+        """The media providers, not masked."""
+        return list(self._call("GET", "providers")["providers"])
+
+    def store_providers(self, providers: list[dict[str, Any]]) -> None:
+        """Replace the media providers, unchecked."""
+        self._call("PUT", "providers", providers)
+
     def message(self, status: str, **members: str) -> str:
         """Let a message be sent, delivered, read or failed, for a callback; its id. Members: id, recipient_id."""
         return str(self._call("POST", "callbacks", {"status": status, **members})["id"])

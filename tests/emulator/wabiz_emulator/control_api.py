@@ -143,6 +143,18 @@ def _put_settings(client: Client, body: Any) -> dict[str, Any]:
     return {}
 
 
+def _get_providers(client: Client, body: Any) -> dict[str, Any]:
+    return {"providers": client.store.read().providers}
+
+
+def _put_providers(client: Client, body: Any) -> dict[str, Any]:
+    if not isinstance(body, list):
+        raise ValueError("a list of media providers expected")
+    with client.store.change() as state:
+        state.providers = body
+    return {}
+
+
 def _get_callbacks(client: Client, body: Any) -> dict[str, Any]:
     return {"callbacks": client.callback_log.read(client.name)}
 
@@ -197,6 +209,8 @@ _ROUTES: dict[tuple[str, str], Callable[[Client, Any], dict[str, Any]]] = {
     ("DELETE", "faults"): _delete_faults,
     ("GET", "settings"): _get_settings,
     ("PUT", "settings"): _put_settings,
+    ("GET", "providers"): _get_providers,
+    ("PUT", "providers"): _put_providers,
     ("GET", "callbacks"): _get_callbacks,
     ("DELETE", "callbacks"): _delete_callbacks,
     ("POST", "callbacks"): _post_callback,

@@ -253,7 +253,8 @@ class Webapp:
     def _get_providers(self, request: Request, caller: Caller) -> Response:
         state = self._as_admin(caller)
         self._require_settings_service()
-        return self._json({"settings": {"application": {"media": {"providers": state.providers}}}})
+        values = {"media": {"providers": state.providers}}
+        return self._json(values if state.switches.flat_get else {"settings": {"application": values}})
 
     def _post_provider(self, request: Request, caller: Caller) -> Response:
         self._as_admin(caller)

@@ -78,7 +78,10 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
         "wabiz_password": PASSWORD,
         "wabiz_token": client.control.token(),
         "vault_wabiz_password": PASSWORD,
-        "vault_webhook_secret": "not-a-real-secret",
+        **dict.fromkeys(
+            ("vault_webhook_secret", "vault_archive_password", "vault_cdn_token", "archive_password", "cdn_token"),
+            "not-a-real-secret",
+        ),
         "wa_settings_api_url": client.api_url,
         "wa_settings_ca_path": client.ca_path,
         "wa_settings_password": PASSWORD,

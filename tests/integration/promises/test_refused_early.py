@@ -51,6 +51,18 @@ FAULTS = {
     "type": Fault({"wa_settings_host_values": ["log_level"]}, "wa_settings_host_values"),
     "both": Fault({"wa_settings_password": "secret-of-both"}, "password"),
     "url": Fault({"wa_settings_api_url": "ftp://192.0.2.1"}, "wa_settings_api_url"),
+    "provider": Fault({"wa_settings_media_providers": [{"name": "cdn"}]}, "wa_settings_media_providers: cdn: basic or"),
+    "provider name": Fault(
+        {"wa_settings_media_providers": [{"name": "../..", "bearer": "secret-of-both"}]},
+        "wa_settings_media_providers: ../..: name",
+    ),
+    "provider type": Fault(
+        {"wa_settings_media_providers": [{"name": "cdn", "basic": ["secret-of-both"]}]}, "wa_settings_media_providers"
+    ),
+    "provider option": Fault(
+        {"wa_settings_media_providers": [{"name": "cdn", "token": "secret-of-both"}]}, "wa_settings_media_providers"
+    ),
+    "providers": Fault({"wa_settings_media_providers": {"cdn": "secret-of-both"}}, "wa_settings_media_providers"),
     "misspelt": Fault({"wa_settings_value": {"log_level": "error"}, "wa_settings_values": {}}, "wa_settings_values"),
 }
 

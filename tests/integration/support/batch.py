@@ -23,8 +23,8 @@ class Case:
     """A client in some state, and a task for it.
 
     `connection` is `token`, `password` or `none`; `options` come on top of it and win. With several `steps` the
-    same task runs several times; the step CHECK runs it in check mode. `stored`, `switches`, `faults` and `users` set
-    up the client.
+    same task runs several times; the step CHECK runs it in check mode. `stored`, `providers`, `switches`, `faults` and
+    `users` set up the client.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Case:
     module: str = "wa_application_settings"
     connection: str = "token"
     stored: Mapping[str, Any] = field(default_factory=dict)
+    providers: Sequence[Mapping[str, Any]] = ()
     switches: Mapping[str, Any] = field(default_factory=dict)
     faults: Sequence[Mapping[str, Any]] = ()
     users: Sequence[Mapping[str, Any]] = ()
@@ -81,6 +82,8 @@ def run_batch(
     clients: dict[str, EmulatedClient] = {}
     for case in cases:
         client = clients[case.name] = emulator.new_client(dict(case.stored), **case.switches)
+        if case.providers:
+            client.control.store_providers([dict(provider) for provider in case.providers])
         for fault in case.faults:
             client.control.fault(**fault)
         for user in case.users:

@@ -145,6 +145,14 @@ def test_stored_settings_can_be_set_up(api: Api) -> None:
     assert api.control.effective()["log_level"] == "error"
 
 
+def test_media_providers_by_the_control_api(api: Api) -> None:
+    provider = {"name": "media", "type": "www", "config": {"bearer": "secret"}}
+    api.control.store_providers([provider])
+    assert api.control.providers() == [provider]
+    api.control.switch(flat_get=True)
+    assert api.call("GET", PROVIDERS).json()["media"] == {"providers": [provider]}
+
+
 def test_media_providers(api: Api) -> None:
     basic = {"name": "shop", "type": "www", "config": {"basic": {"username": "u", "password": "p"}}}
     bearer = {"name": "cdn", "type": "www", "config": {"bearer": "b"}}

@@ -25,8 +25,18 @@ from ansible_collections.wabiz.onprem.plugins.module_utils import _module
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, MEDIA_KINDS
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import Client, Connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._collection import (
+    garbage_collection,
+    garbage_collection_spec,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import health_info, health_info_spec
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import check_shapes
+from ansible_collections.wabiz.onprem.plugins.module_utils._providers import (
+    media_provider,
+    media_provider_info,
+    media_provider_info_spec,
+    media_provider_spec,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Flow, Run, complete
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
     application_settings,
@@ -42,6 +52,16 @@ MODULES: list[tuple[str, Callable[[], dict[str, Any]], Flow]] = [
     ("wa_application_settings", application_settings_spec, application_settings),
     ("wa_application_settings_info", application_settings_info_spec, application_settings_info),
     ("wa_health_info", health_info_spec, health_info),
+    ("wa_media_provider", media_provider_spec, media_provider),
+    ("wa_media_provider_info", media_provider_info_spec, media_provider_info),
+    ("wa_garbage_collection", garbage_collection_spec, garbage_collection),
+]
+CREDENTIALS: list[dict[str, Any]] = [
+    {"bearer": "Canary-bearer-1"},
+    {"basic": {"username": "u", "password": "Canary-basic-1"}},
+    {"basic": {"username": "u", "passwort": "Canary-basic-2"}},
+    {"basic": ["Canary-basic-3"]},
+    {"basic": "{Canary-basic-4"},
 ]
 STORED: dict[str, Any] = {
     "heartbeat_interval": 5,
@@ -157,7 +177,7 @@ class Wire(Client):
         for name, value in arguments["headers"].items():
             f"{name}: {value}".encode("latin-1")
         path = url.partition("/v1/")[2]
-        if method in ("PATCH", "DELETE"):
+        if method != "GET" and not path.startswith("users/"):
             type(self).written.append(method)
         return type(self).answer(method, path, arguments["json"])
 
@@ -168,12 +188,18 @@ def _wire(answer: Callable[[str, str, Any], Response]) -> type[Wire]:
 
 def _faithful() -> Callable[[str, str, Any], Response]:
     stored = copy.deepcopy(STORED)
+    providers: list[Any] = []
 
     def answer(method: str, path: str, body: Any) -> Response:
         if method == "PATCH":
             stored.update(body)
         if path == "users/login":
             return Response(200, b'{"users": [{"token": "Canary-token-1"}]}', {})
+        if path.startswith("services/"):
+            return Response(200, b'{"gc": {"status": "processing"}}', {})
+        if path.endswith("/media/providers"):
+            providers.extend(body or ())
+            return Response(200, json.dumps({"providers": providers}).encode(), {})
         if path == "health":
             return Response(200, b'{"health": {"gateway_status": "connected"}}', {})
         return Response(200, json.dumps({"settings": {"application": stored}}).encode(), {})
@@ -207,13 +233,17 @@ def _cases(count: int) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
     """Number of the module, its arguments, and the options that are odd."""
     chance = random.Random(20)  # noqa: S311 - the same cases every time
     for number in range(count):
-        module = chance.choice((0, 0, 0, 1, 2))
+        module = chance.choice((0, 0, 0, 1, 2, 3, 3, 4, 5))
         spec = MODULES[module][1]()
         odd = {name: _odd(chance) for name in chance.sample(sorted(spec), chance.choice((1, 1, 2)))}
         if module == 0 and number % 2:
             odd = {"settings": _settings(chance)}
-        given = {**PLAIN, **({"settings": {"log_level": "error"}} if module == 0 else {}), **odd}
-        yield module, given, sorted(odd)
+        needed: dict[int, dict[str, Any]] = {
+            0: {"settings": {"log_level": "error"}},
+            3: {"name": "cdn", **chance.choice(CREDENTIALS)},
+        }
+        given = {**PLAIN, **needed.get(module, {}), **odd}
+        yield module, given, sorted({*odd, *(needed[3] if module == 3 else ())})
 
 
 def _check(result: Mapping[str, Any], written: list[str], odd: list[str], args: Mapping[str, Any]) -> None:

@@ -36,6 +36,12 @@ def test_a_demand_is_on_every_host_before_the_settings_are_written() -> None:
     ]
 
 
+def test_media_providers_wait_until_the_settings_are_known_to_be_valid() -> None:
+    steps = demand_steps(["a"], health=False, writes=True, ask=True, providers=True)
+    assert names(steps) == ["ask", "providers", "look a", "record a", "write", "note a"]
+    assert label(as_items("c", steps, "a", "api", "demand", {})[0]) == "api: set the media providers"
+
+
 def test_what_is_known_is_not_asked_again() -> None:
     assert names(demand_steps(["a"], health=False)) == ["look a", "record a", "note a"]
 

@@ -54,6 +54,12 @@ def test_null_and_empty_text_count_as_not_given(nothing: Any) -> None:
         ("validate_certs", "no", False),
         ("state_dir", "/x", "/x"),
         ("values", '{"a": 1}', {"a": 1}),
+        ("media_providers", [], []),
+        (
+            "media_providers",
+            [{"name": 7, "bearer": "t"}],
+            [{"name": "7", "type": "www", "basic": None, "bearer": "t", "state": "present"}],
+        ),
     ],
 )
 def test_variables_in_their_types(name: str, value: Any, typed: Any) -> None:
@@ -74,6 +80,18 @@ def test_variables_in_their_types(name: str, value: Any, typed: Any) -> None:
         ("state_dir", "records", "wa_settings_state_dir: records is no absolute path"),
         ("state_dir", "~/x", "wa_settings_state_dir: ~/x is no absolute path"),
         ("values", [1], "wa_settings_values"),
+        ("media_providers", 7, "wa_settings_media_providers"),
+        ("media_providers", {"name": "x", "bearer": "canary"}, "wa_settings_media_providers"),
+        ("media_providers", ["canary"], "wa_settings_media_providers"),
+        ("media_providers", [{"bearer": "canary"}], "name found in wa_settings_media_providers"),
+        ("media_providers", [{"name": "x"}], "wa_settings_media_providers: x: basic or bearer"),
+        ("media_providers", [{"name": "x", "bearer": "canary canary"}], "wa_settings_media_providers: x: bearer"),
+        ("media_providers", [{"name": "x", "basic": ["canary"]}], "wa_settings_media_providers: basic"),
+        ("media_providers", [{"name": "x", "basic": {"username": "u"}}], "wa_settings_media_providers"),
+        ("media_providers", [{"name": "x", "token": "canary"}], "wa_settings_media_providers"),
+        ("media_providers", [{"name": "x", "type": "canary", "bearer": "canary"}], "wa_settings_media_providers"),
+        ("media_providers", [{"name": "..", "bearer": "canary"}], "wa_settings_media_providers: ..: name"),
+        ("media_providers", [{"name": "x", "bearer": "canary"}] * 2, "wa_settings_media_providers: x: is there twice"),
     ],
 )
 def test_what_cannot_be_meant_names_the_variable(name: str, value: Any, said: str) -> None:

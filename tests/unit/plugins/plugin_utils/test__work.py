@@ -75,6 +75,7 @@ class Cluster:
     away: set[str] = field(default_factory=set)
     places: dict[str, Place] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
+    provided: dict[str, Any] = field(default_factory=dict)
     events: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     now: float = 0.0
@@ -102,6 +103,9 @@ class Cluster:
         return Store(self, member.host)
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        if module.startswith("wa_media_provider"):
+            self.events.append(f"{module} {'check ' if check_mode else ''}{arguments.get('name', '')}".strip())
+            return {"changed": module == "wa_media_provider", "providers": [{"name": "old"}], **self.provided}
         if module == "wa_application_settings":
             self.events.append("compare" if check_mode else f"write {json.dumps(arguments['settings'])}")
             if not check_mode:
@@ -310,6 +314,34 @@ def test_the_demand_is_on_every_host_before_the_settings_are_written() -> None:
     assert (after.noted, after.lease, after.settings, after.recorded) == (1, None, ("log_level",), "now")
     assert after.connected_before == 2
     assert work.still_pending() == ["a on h", "b on i"]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_media_providers_are_seen_to_before_anything_is_demanded(check_mode: bool) -> None:
+    cluster = two()
+    work = made(cluster, check_mode, providers=({"name": "cdn", "bearer": "canary"},))
+    play(work, cluster, demand_steps(["h"], health=True, writes=True, providers=True))
+    say = "check " if check_mode else ""
+    calls = [f"wa_media_provider_info {say}".strip(), f"wa_media_provider {say}cdn", f"wa_media_provider {say}old"]
+    assert cluster.events[:3] == calls
+    names = ["log_level", "media.providers.cdn", "media.providers.old"]
+    assert work.summary()["changed_settings"] == names
+    assert work.failure is None
+    assert [event for event in cluster.events if event.startswith("wa_media_provider")] == calls
+
+
+def test_media_providers_that_fail_end_the_work() -> None:
+    cluster = two()
+    cluster.provided = {"failed": True, "msg": "no such resource"}
+    work = made(cluster, providers=({"name": "cdn", "bearer": "canary"},))
+    play(work, cluster, demand_steps(["h"], health=True, writes=True, providers=True))
+    assert (work.failure, cluster.events, cluster.records) == ("no such resource", ["wa_media_provider_info"], {})
+
+
+def test_what_changed_before_the_steps_is_told_with_what_they_change() -> None:
+    cluster = two()
+    work = demanded(cluster, changes=("media.providers.x",))
+    assert work.summary()["changed_settings"] == ["log_level", "media.providers.x"]
 
 
 def test_all_restart_one_after_the_other_and_nothing_is_left() -> None:
