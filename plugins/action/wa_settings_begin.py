@@ -184,15 +184,15 @@ class ActionModule(DirectAction):
             return self._compare(options)
         with alone("cluster", self._cluster):
             # Settings of a cluster are read and written once, whichever of its hosts comes first.
-            other = claim(self._cluster)
-            if other is not None and other["host"] != self._own and other["declaration"] == said:
-                if other["state"] == "done":
-                    return self._compare(None)
-                if other["state"] == "open" and other["host"] in self._vars["ansible_play_batch"]:
-                    record = self._own_record()
-                    summary = _summary(pending=record.labels() if record is not None else [])
-                    return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
-            found = self._compare(options)
+            other = claim(self._cluster) or {}
+            is_same = other.get("host", self._own) != self._own and other["declaration"] == said
+            state = other["state"] if is_same else ""
+            if state == "open" and other["host"] in self._vars["ansible_play_batch"]:
+                record = self._own_record()
+                summary = _summary(pending=record.labels() if record is not None else [])
+                return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
+            # What is still pending may be on the record of this host only.
+            found = self._compare(None if state == "done" else options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
             state = "failed" if found.get("failed") else "open" if goes_on else "done"
             set_claim(self._cluster, self._own, state, said)

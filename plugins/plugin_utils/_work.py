@@ -645,7 +645,7 @@ class Work:
         returning = [name for look in self._looks for name in _returning(look)]
         if not returning or self.check_mode:
             return {}
-        port.say(f"Waiting for {', '.join(returning)}, which has started since and was not seen healthy yet")
+        port.say(f"Waiting for {', '.join(returning)}: not seen healthy since the last restart")
         # A run that died may have left the node stopped; then its host's turn comes early enough to start it again.
         patience = None
         if self.context.api_here and any(look.record and look.record.returning for look in self._looks):

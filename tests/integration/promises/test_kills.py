@@ -32,6 +32,8 @@ SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange
 HOSTS = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
 LEVELS = ["warning", "error", "fatal", "info"]
 DOWN_SECONDS = 0.4
+# A run that finds a node stopped waits half of this for whoever has stopped it, first on single hosts, then on clusters.
+PATIENCE = {"wa_settings_health_timeout": 60}
 CLUSTERS = 8
 SINGLES = 6
 
@@ -114,7 +116,7 @@ def _rounds(everyone: list[Deployment], place: Path, rounds: int) -> list[str]:
             _kill(running, how)
         silent = {deployment.name: _silent(deployment, level) for deployment in everyone}
         problems += [f"{label}: {name}: forgotten: {nodes}" for name, nodes in silent.items() if nodes]
-        second = apply(AnsibleCommands(place / f"{number}r"), everyone, values)
+        second = apply(AnsibleCommands(place / f"{number}r"), everyone, values, variables=PATIENCE)
         _close(running)
         if second.rc != 0:
             problems.append(f"{label}: the run after it failed:\n{second.output}")
