@@ -191,6 +191,7 @@ def _shards(client: Client) -> int | None:
 def _wait_for_health(client: Client, address: str, params: Params, expected: int, run: Run) -> Health:
     """Polls until nothing is missing. Raises Failure at the end of the time, or where waiting cannot help."""
     start, timeout, last_line, said_at = run.clock(), params["wait_timeout"], "", 0.0
+    limit = f"{round(timeout, 1):g} s"
     left = max(timeout, _SHORTEST_POLL)
     while True:
         health = Health((), clustered=False)
@@ -209,9 +210,9 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
             message = f"{address}: no phone number is registered ({missing}); waiting does not change that"
             raise Failure(message, _show_health(health, None, False))
         if waited + params["wait_interval"] > timeout:
-            raise Failure(f"{address}: not healthy after {timeout:g} s: {missing}", _show_health(health, None, False))
+            raise Failure(f"{address}: not healthy after {limit}: {missing}", _show_health(health, None, False))
         if missing != last_line or waited - said_at >= _PROGRESS_EVERY:
-            run.progress(client.scrub(f"{address}: waiting for health, {waited:.0f} s of {timeout:g} s: {missing}"))
+            run.progress(client.scrub(f"{address}: waiting for health, {waited:.0f} s of {limit}: {missing}"))
             last_line, said_at = missing, waited
         run.sleep(params["wait_interval"])
         left = max(timeout - (run.clock() - start), _SHORTEST_POLL)

@@ -56,7 +56,8 @@ class Pending:
     """A node with a pending restart.
 
     generation: the latest demand that it has to restart for. incarnation: what ran when the writing of the settings was
-    noted; empty where the backend cannot tell.
+    noted; empty where the backend cannot tell. listed: of a node that was stopped, the name in health that has to come
+    back; empty where health did not list it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Pending:
     generation: int = 0
     incarnation: str = ""
     unit: str = ""
+    listed: str = ""
 
 
 @dataclass(frozen=True)
@@ -273,6 +275,7 @@ def _pending(value: Any) -> Pending:
         generation=_count(value["generation"]),
         incarnation=_text(value["incarnation"]),
         unit=_text(value["unit"]),
+        listed=_text(value.get("listed", "")),
     )
 
 
@@ -363,9 +366,9 @@ def has_started_since(entry: Pending, node: Node) -> bool:
     return bool(node.running and node.incarnation and entry.incarnation and node.incarnation != entry.incarnation)
 
 
-def begin_restart(record: Record, node: Node) -> Record:
-    """The record just before the node is stopped."""
-    return replace(record, returning=_entry(node, record.generation))
+def begin_restart(record: Record, node: Node, listed: str = "") -> Record:
+    """The record just before the node is stopped. listed: the name in health that has to come back."""
+    return replace(record, returning=replace(_entry(node, record.generation), listed=listed))
 
 
 def settle(record: Record, node: Node | Pending, generation: int) -> Record:

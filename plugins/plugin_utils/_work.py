@@ -231,6 +231,7 @@ class Work:
         self.check_mode = check_mode
         self.failure: str | None = None
         self.restarted: list[str] = []
+        self._again: list[str] = []  # what was restarted because an earlier run had left it stopped
         self.warnings: list[str] = []
         self._clock = clock
         self._sleep = sleep
@@ -650,7 +651,8 @@ class Work:
         patience = None
         if self.context.api_here and any(look.record and look.record.returning for look in self._looks):
             patience = self.context.health_timeout / 2
-        missing = self._await_health(port, None, self._clock() + (patience or self.context.health_timeout))
+        end = self._clock() + (patience or self.context.health_timeout)
+        missing = self._await_health(port, end, self._to_be_listed)
         if missing is not None and patience is None:
             raise Failed(self._not_returned(returning, missing))
         self._regained = missing
@@ -674,8 +676,9 @@ class Work:
         if look is None or look.record is None or self.check_mode:
             return {}
         adopted_record, returning = look.record, look.record.returning
-        if returning is not None and self._restart_again(port, known, returning):
-            missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
+        again = returning is not None and self._restart_again(port, known, returning)
+        if returning is not None and (again or self._regained is not None):
+            missing = self._await_health(port, self._clock() + self.context.health_timeout, self._to_be_listed)
             if missing is not None:
                 raise Failed(self._not_returned(_returning(look), missing))
         if _returning(look):
@@ -689,14 +692,19 @@ class Work:
             record = replace(adopted_record, lease=record.lease)
             for entry in gone:
                 record = settle(record, entry, record.generation)
+            if again and returning is not None:
+                # A restart after the writing, and seen healthy: what was written by then needs no other.
+                record = settle(record, returning, record.noted)
             return tidy(replace(record, returning=None))
 
         self._update(port, host, change)
         known.told = True
-        return {}
+        if again and returning is not None:
+            self._again.append(f"{returning.name} on {host}")
+        return {"changed": True} if again else {}
 
     def _restart_again(self, port: Port, known: _Member, returning: Pending) -> bool:
-        """Restarts the node that a run stopped, if it was left like that; whether health is to be waited for again.
+        """Restarts the node that a run stopped, if it was left like that; whether it did.
 
         One that runs is left alone: another node may be what is missing, and a further restart would not help this one.
         """
@@ -707,7 +715,7 @@ class Work:
         try:
             node = next((node for node in self._nodes(port, known) if is_same(returning, node)), None)
             if node is None or (node.running and (backend.tells_starts or leads(node, self._health))):
-                return self._regained is not None
+                return False
             port.say(f"Restarting {label} again, which an earlier run stopped and which did not come back")
             stop_timeout = int(self.context.values["restart_stop_timeout"])
             backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
@@ -769,7 +777,7 @@ class Work:
             return {} if self._now else {"skipped": True}
         missing = None
         if not self._is_known_healthy():
-            missing = self._await_health(port, None, self._clock() + self.context.health_timeout)
+            missing = self._await_health(port, self._clock() + self.context.health_timeout)
         if missing is not None:
             raise Failed(
                 f"cluster {self.context.cluster} is not as healthy as before the first restart: {missing}. "
@@ -818,7 +826,7 @@ class Work:
             lease = record.lease
             renewed = None if lease is None else replace(lease, renewal=lease.renewal + 1)
             before = highest(record.connected_before, self._expected)
-            return begin_restart(replace(record, lease=renewed, connected_before=before), node)
+            return begin_restart(replace(record, lease=renewed, connected_before=before), node, self._listed(node))
 
         self._update(port, host, change)
         watch = _Watch(port.watch(), node) if not backend.tells_starts else None
@@ -846,10 +854,23 @@ class Work:
         if at is None or self.check_mode:
             return {}
         item = at.restart
-        missing = self._await_health(port, item, at.started_at + self.context.health_timeout)
+        end = at.started_at + self.context.health_timeout
+        missing = self._await_health(port, end, [self._listed(item.node)])
         if missing is not None:
             raise Failed(self._not_back(item, missing))
         return {}
+
+    def _listed(self, node: Node) -> str:
+        """The name in health by which a node that restarts is seen to be back; empty if there is none."""
+        # What is made anew under another name has another one in health as well.
+        entry = self._health.find(node) if not node.unit else None
+        return "" if entry is None or not entry.name else entry.name.rpartition(":")[0] or entry.name
+
+    @property
+    def _to_be_listed(self) -> list[str]:
+        """The same of all nodes that are to come back from an earlier restart."""
+        records = [look.record for look in self._looks]
+        return [record.returning.listed for record in records if record is not None and record.returning is not None]
 
     def settle(self, port: Port, host: str, _name: str) -> Result:
         """Sees that the node itself runs, and takes it off the record."""
@@ -903,18 +924,19 @@ class Work:
                 return "its container is stopped" if not node.running else "its container starts over and over"
             self._sleep(_POLL)
 
-    def _await_health(self, port: Port, item: Restart | None, end: float) -> str | None:
-        """Waits for health; what is missing at the end, or None. A first question is always asked."""
+    def _await_health(self, port: Port, end: float, listed: Sequence[str] = ()) -> str | None:
+        """Waits for health; what is missing at the end, or None. A first question is always asked.
+
+        listed: names that health has to list.
+        """
         arguments: dict[str, Any] = {
             "wait": True,
             "wait_timeout": max(0.1, end - self._clock()),
             "wait_interval": _POLL,
             "expect_connected": 1 if self._expected is None else self._expected,
         }
-        # What is made anew under another name has another one in health as well.
-        entry = self._health.find(item.node) if item is not None and not item.node.unit else None
-        if entry is not None and entry.name:
-            arguments["expect_nodes"] = [entry.name.rpartition(":")[0] or entry.name]
+        if any(listed):
+            arguments["expect_nodes"] = sorted(filter(None, listed))
         self._fresh = False
         result = port.api("wa_health_info", arguments)
         health = read_client_health(result)
@@ -962,7 +984,7 @@ class Work:
         """What the role says of this run for one client or cluster."""
         return {
             "changed_settings": self.changed_settings,
-            "restarted": list(self.restarted),
+            "restarted": [*self._again, *self.restarted],
             "pending": self.still_pending(),
         }
 

@@ -146,11 +146,10 @@ def choose(deployments: Sequence[Resource], names: Sequence[str], image_pattern:
             "into wa_settings_restart_containers, or give the namespace by module_defaults for the group "
             "kubernetes.core.k8s"
         )
-    owners = {owner for owner in map(_owner, chosen) if owner}
-    if not names and len(owners) > 1:
+    if not names and len({owner for owner in map(_owner, chosen) if owner}) > 1:
         raise Problem(
-            f"Deployments of several clients are in this namespace ({', '.join(sorted(owners))}); name those of this "
-            "client in wa_settings_restart_containers"
+            f"Deployments of several clients are in this namespace ({', '.join(sorted(map(full_name, chosen)))}); name "
+            "those of this client in wa_settings_restart_containers"
         )
     return chosen
 

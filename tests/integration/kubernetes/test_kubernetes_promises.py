@@ -154,7 +154,7 @@ def test_two_releases_in_one_namespace_without_names_are_refused(
         run = run_role(ansible, [east, west], *arguments)
         assert run.rc != 0
         assert "wa_settings_restart_containers" in words(run)
-        assert all(f"{name}-whatsapp-coreapp" in words(run) for name in ("c-east", "c-west"))
+        assert all(f"{name}-whatsapp-coreapp" in words(run) for name in ("c-east", "c-west")), run.output
         assert (untouched(east), untouched(west)) == (True, True)
 
 
