@@ -41,7 +41,13 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined, keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, parse
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
+    Record,
+    Sent,
+    Unreadable,
+    parse,
+    under_other_names,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
@@ -412,11 +418,16 @@ class ActionModule(DirectAction):
     def _own_record(self) -> Record | None:
         """The record of the present host; None where this task cannot reach it. Raises Problem."""
         # The other backends keep it where another connection leads.
-        store = BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster)
+        client = str(self._values["api_url"]) if self._single else ""
+        store = BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, client)
         if not isinstance(store, FileStore):
             return None
         local = self._connection.transport == "local" and self._connection.become is None
-        text = store.read_here() if local else store.read().text
+        place = store.read_here() if local else store.read()
+        problem = under_other_names(place.others)
+        if problem is not None:
+            raise Problem(problem)
+        text = place.text
         empty = Record(self._cluster, self._own)
         try:
             return empty if text is None else parse(text, self._cluster, self._own)

@@ -186,10 +186,35 @@ def is_same(one: Node | Pending, other: Node | Pending) -> bool:
 
 def file_name(cluster: str, host: str) -> str:
     """One for each cluster and inventory host, whatever characters their names have; hosts may share a directory."""
-    name = f"{quote(cluster, safe='')}@{quote(host, safe='')}"
-    if len(name) > _LONGEST_NAME:
-        name = hashlib.sha256(name.encode()).hexdigest()
-    return f"{name}.json"
+    name = f"{quote(cluster, safe='')}{file_suffix(host)}"
+    if len(name) > _LONGEST_NAME + len(".json"):
+        name = f"{hashlib.sha256(name.encode()).hexdigest()}.json"
+    return name
+
+
+def file_suffix(host: str) -> str:
+    """What the names of all records of an inventory host end with, but for very long ones."""
+    return f"@{quote(host, safe='')}.json"
+
+
+def under_other_names(others: Iterable[tuple[str, str]]) -> str | None:
+    """What is wrong if a client has pending restarts on records of other clusters, since it had another name.
+
+    others: name and text of each.
+    """
+    for name, text in others:
+        try:
+            found = json.loads(text)
+            cluster = str(found["cluster"])
+            pending = found["nodes"] or found["returning"] or found["elsewhere"]
+        except (ValueError, LookupError, TypeError):
+            continue
+        if pending:
+            return (
+                f"{name} holds a pending restart of this client, made when its wa_settings_cluster was {cluster}. Run "
+                "once with that name; or remove the file and run once with wa_settings_restart: always"
+            )
+    return None
 
 
 def render(record: Record) -> str:

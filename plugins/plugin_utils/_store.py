@@ -12,13 +12,16 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 _MARK = "wabiz-onprem-record"
+_ALSO = "wabiz-onprem-other-record"
 # What a container's own root file system is on; it goes with the container.
 _VOLATILE = ("overlay", "aufs", "fuse-overlay", "fuse.fuse-overlay", "unionfs")
 
@@ -50,7 +53,18 @@ look() {
 }
 tell() { printf '%s\n' "$mark $there $fs $verdict" "$text" "$mark"; }
 """
-_READ = "examine; look; tell"
+_READ = r"""
+examine
+look
+if test -n "$needle"; then
+  for other in "$d"/*"$suffix"; do
+    test "$other" != "$f" && test -r "$other" && grep -qF "$needle" "$other" || continue
+    printf '%s
+' "$also $other"; cat "$other"
+  done
+fi
+tell
+"""
 # The place is examined once for each lease: nobody else may write to it, so it stays what it was.
 _SWAP = r"""
 if test "$known" = yes; then verdict=fine fs=; else examine; fi
@@ -95,11 +109,13 @@ class Place:
     """What was found where a record lies.
 
     text: the record, or None. unusable: why no record may be kept there. volatile: whether it goes with a container.
+    others: name and text of the records that the same host has of the same client under other names.
     """
 
     text: str | None = None
     unusable: str | None = None
     volatile: bool = False
+    others: tuple[tuple[str, str], ...] = ()
 
 
 class Store(Protocol):
@@ -119,24 +135,41 @@ class Store(Protocol):
 
 
 class FileStore:
-    """A record in a directory of the host that the present task is connected to."""
+    """A record in a directory of the host that the present task is connected to.
 
-    def __init__(self, host: Host, directory: str, file: str) -> None:
+    suffix: what the names of all records of one inventory host end with. client: whose records are looked for under
+    other names; empty if nobody's are.
+    """
+
+    def __init__(self, host: Host, directory: str, file: str, suffix: str = "", client: str = "") -> None:
         self._host = host
         self._directory = directory.rstrip("/") or "/"
         self.name = f"{self._directory}/{file}"
+        self._suffix = suffix
+        self._needle = f'"client": {json.dumps(client)}' if client and suffix else ""
 
-    def read_here(self) -> str | None:
-        """The record where the host is this machine and this account. Raises Problem."""
+    def read_here(self) -> Place:
+        """The same as C(read), where the host is this machine and this account. Raises Problem."""
+        own = Path(self.name)
         try:
-            return Path(self.name).read_bytes().decode(errors="replace")
+            text = own.read_bytes().decode(errors="replace")
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            text = None
         except OSError as error:
             raise Problem(f"{self.name}: cannot be read ({error.strerror}); does the play need become?") from None
+        return Place(text, others=tuple(self._others_here()))
+
+    def _others_here(self) -> Iterator[tuple[str, str]]:
+        directory = Path(self._directory)
+        for path in sorted(directory.glob("*.json")) if self._needle and directory.is_dir() else ():
+            if path.name.endswith(self._suffix) and str(path) != self.name:
+                with contextlib.suppress(OSError):
+                    text = path.read_bytes().decode(errors="replace")
+                    if self._needle in text:
+                        yield str(path), text
 
     def read(self) -> Place:
-        return self._call(_READ)
+        return self._call(_READ, needle=self._needle, suffix=self._suffix, also=_ALSO)
 
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         expected = "absent" if old is None else "present"
@@ -154,15 +187,19 @@ class FileStore:
 
 def read_answer(output: str, directory: str) -> Place:
     """What the scripts print. Raises Problem where it is not that."""
-    _before, found, rest = output.partition(_MARK + " ")
+    before, found, rest = output.partition(_MARK + " ")
     head, _newline, rest = rest.partition("\n")
     text, end, _after = rest.rpartition(_MARK)
     if not found or not end:
         raise Problem(f"the answer of the host cannot be read: {' '.join(output.split())[:200] or 'nothing'}")
     there, _space, rest = head.partition(" ")
     file_system, _space, verdict = rest.partition(" ")
+    others = (section.partition("\n") for section in before.split(f"{_ALSO} ")[1:])
     return Place(
         text=text if there == "present" else None,
         unusable=None if verdict == "fine" else f"{directory} {verdict}",
         volatile=file_system.lower().startswith(_VOLATILE),
+        others=tuple(
+            (name, text) for name, _newline, text in (o.partition("\n") for o in before.split(f"{_ALSO} ")[1:])
+        ),
     )

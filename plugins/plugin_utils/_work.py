@@ -71,6 +71,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
     settle,
     tidy,
+    under_other_names,
     unknown,
     withdraw,
 )
@@ -284,7 +285,11 @@ class Work:
     def peek(self, port: Port, host: str) -> Result:
         """Reads a record, without taking the lease."""
         store = port.store(self._members[host].member, self.context.cluster)
-        record, lost = self._parse(store.read().text, host)
+        place = store.read()
+        problem = under_other_names(place.others)
+        if problem is not None:
+            raise Failed(problem)
+        record, lost = self._parse(place.text, host)
         # What cannot be read means that everything is pending.
         self._peeked = record if lost is None else None
         return {}

@@ -14,6 +14,7 @@ This module is private to the collection.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -251,8 +252,8 @@ class Kubernetes(Backend):
         return cls.refused_pattern(member)
 
     @classmethod
-    def store(cls, host: Host, member: Member, cluster: str) -> Store:
-        return _ConfigMapStore(host, member, cluster)
+    def store(cls, host: Host, member: Member, cluster: str, client: str = "") -> Store:
+        return _ConfigMapStore(host, member, cluster, client)
 
     @classmethod
     def look(cls, host: Host, member: Member) -> list[Node]:
@@ -354,8 +355,9 @@ def _stuck(deployment: Resource) -> str:
 class _ConfigMapStore:
     """A record in a ConfigMap of the client's namespace; C(resourceVersion) keeps two writers apart."""
 
-    def __init__(self, host: Host, member: Member, cluster: str) -> None:
+    def __init__(self, host: Host, member: Member, cluster: str, client: str) -> None:
         self._host = host
+        self._client = client
         self._member = member
         digest = hashlib.sha256(f"{cluster}\n{member.host}".encode()).hexdigest()
         self._object = f"wabiz-onprem-{digest[:20]}"
@@ -370,21 +372,29 @@ class _ConfigMapStore:
         found = Kubernetes.deployments(self._host, self._member)
         return _namespace(found[0]) if found else "default"
 
-    def _read(self) -> tuple[str, Resource | None]:
+    def _read(self) -> tuple[str, Resource | None, list[Resource]]:
+        """The namespace, the ConfigMap of the record, and those of all other records there."""
         namespace = self._namespace()
-        options = {"name": self._object, "namespace": namespace}
+        labels = [f"{name}={value}" for name, value in self._labels.items()]
+        options = {"namespace": namespace, "label_selectors": labels}
         found = Kubernetes.resources(self._host, self._member, "ConfigMap", "v1", **options)
-        return namespace, found[0] if found else None
+        own = next((one for one in found if _metadata(one).get("name") == self._object), None)
+        return namespace, own, [one for one in found if one is not own]
 
     def read(self) -> Place:
-        return Place(self._text(self._read()[1]))
+        _namespace, own, others = self._read()
+        texts = [(f"ConfigMap {_metadata(other).get('name')}", self._text(other) or "") for other in others]
+        needle = f'"client": {json.dumps(self._client)}'
+        return Place(
+            self._text(own), others=tuple((name, text) for name, text in texts if self._client and needle in text)
+        )
 
     @staticmethod
     def _text(found: Resource | None) -> str | None:
         return None if found is None else str((found.get("data") or {}).get("record", "")) or None
 
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
-        namespace, found = self._read()
+        namespace, found, _others = self._read()
         text = self._text(found)
         if (text or "").strip() != (old or "").strip():
             return Place(text)

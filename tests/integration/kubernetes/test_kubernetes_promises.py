@@ -194,11 +194,11 @@ def test_record_of_another_client_is_neither_taken_over_nor_lost(
 
 
 def test_unfinished_roll_out_does_not_count(ansible: AnsibleCommands, new_release: NewRelease) -> None:
-    release = new_release("c-unfinished", meta(2, 0, readiness=True), wa_settings_health_timeout=5)
+    release = new_release("c-unfinished", meta(2, 1, readiness=True), wa_settings_health_timeout=5)
     release.hosting.passes_probes = False
     first = run_role(ansible, [release])
     assert first.rc != 0
-    assert "c-unfinished/coreapp" in words(first)
+    assert "c-unfinished/coreapp" in words(first), first.output
     begun = release.restarted()
 
     second = run_role(ansible, [release])
@@ -216,7 +216,7 @@ def test_unfinished_roll_out_does_not_count(ansible: AnsibleCommands, new_releas
 def test_roll_out_by_hand_that_is_not_finished_does_not_count(
     ansible: AnsibleCommands, new_release: NewRelease
 ) -> None:
-    release = new_release("c-byhand", meta(2, 0, readiness=True), wa_settings_health_timeout=5)
+    release = new_release("c-byhand", meta(2, 1, readiness=True), wa_settings_health_timeout=5)
     assert run_role(ansible, [release], variables=NEVER).rc == 0
     release.hosting.passes_probes = False
     release.begin_restart("coreapp")

@@ -32,7 +32,7 @@ SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange
 HOSTS = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
 LEVELS = ["warning", "error", "fatal", "info"]
 DOWN_SECONDS = 0.4
-# A run that finds a node stopped waits half of this for whoever has stopped it, first on single hosts, then on clusters.
+# A run that finds a node stopped waits half of this for whoever has stopped it: first single clients, then clusters.
 PATIENCE = {"wa_settings_health_timeout": 60}
 CLUSTERS = 8
 SINGLES = 6

@@ -70,6 +70,36 @@ def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
     assert most_down(trio) == 1
 
 
+@pytest.mark.parametrize("hosts", [{"solo": NODES}, None], ids=["one-host", "a-host-each"])
+def test_stand_by_that_stays_down_is_not_forgotten(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, tmp_path: Path, hosts: dict[str, list[str]] | None
+) -> None:
+    """As many are connected as before without it, and its client does not list it any more."""
+    cluster = new_cluster("ha", hosts) if hosts else new_cluster("ha")
+    cluster.client.control.switch(shards=1)
+    _settle(cluster)
+    (serving,) = [
+        n
+        for n in cluster.client.control.nodes().values()
+        if n["gateway_status"] == "connected" and n["kind"] == "coreapp"
+    ]
+    down = next(node for node in NODES if node != serving["hostname"])
+    broken = restart_breakably(cluster, tmp_path, down)
+    for _attempt in range(2):
+        run = apply(ansible, [cluster], VALUES)
+        assert run.rc != 0, run.output
+        assert down in on_record(cluster)
+        assert stopped(cluster)[-1] == down
+        failed = [host for host, stats in run.stats().items() if stats["failures"]]
+        assert len(failed) == 1, run.output
+    broken.unlink()
+    repaired = apply(ansible, [cluster], VALUES)
+    assert repaired.rc == 0, repaired.output
+    assert cluster.running("log_level") == {"warning"}
+    assert Counter(cluster.starts()) == dict.fromkeys(NODES, 1)
+    assert cluster.leftovers() == []
+
+
 def test_message_names_the_node_its_state_and_what_is_pending(
     ansible: AnsibleCommands, trio: Deployment, tmp_path: Path
 ) -> None:

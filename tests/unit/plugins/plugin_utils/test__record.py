@@ -33,6 +33,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
     settle,
     tidy,
+    under_other_names,
     unknown,
     withdraw,
 )
@@ -364,3 +365,14 @@ def test_an_unreported_value_is_known_again_without_being_kept() -> None:
     assert Sent("pepper", "v2.57").digest("axolotl", 1) != sent.digest("axolotl", 1)
     assert sent.digest("axolotl", 1) != sent.digest("beaver", 1)
     assert sent.learn({"new": 1}).knows("axolotl", "canary", "v2.57") is True
+
+
+def test_what_is_pending_under_another_name() -> None:
+    pending = render(demand(Record("old", "h"), [Node("wacore")], settings=(), recorded="", connected_before=1))
+    assert (
+        under_other_names([]) is under_other_names([("a", "{"), ("b", "[]"), ("c", render(Record("x", "h")))]) is None
+    )
+    problem = under_other_names([("/state/old@h.json", pending)])
+    assert problem is not None
+    assert "/state/old@h.json" in problem
+    assert "wa_settings_cluster was old" in problem

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -169,11 +170,11 @@ def test_a_change_that_fails_leaves_what_was_there(place: Path, shell: list[str]
 
 def test_the_record_of_this_machine_needs_no_shell(place: Path) -> None:
     store = FileStore(Shell(["false"]), str(place), "c@h.json")
-    assert store.read_here() is None
+    assert store.read_here() == Place()
     place.mkdir(parents=True)
-    assert store.read_here() is None
+    assert store.read_here() == Place()
     (place / "c@h.json").write_bytes(b"text \xff\n")
-    assert store.read_here() == "text �\n"
+    assert store.read_here().text == "text �\n"
     (place / "c@h.json").unlink()
     (place / "c@h.json").mkdir()
     with pytest.raises(Problem, match=r"c@h\.json: cannot be read \(Is a directory\)"):
@@ -212,3 +213,22 @@ def test_answers_of_a_host(output: str, place: Place) -> None:
 def test_what_is_no_answer(output: str) -> None:
     with pytest.raises(Problem, match="the answer of the host cannot be read"):
         read_answer(output, "/d")
+
+
+def test_records_of_the_same_client_under_other_names(place: Path, shell: list[str]) -> None:
+    place.mkdir(parents=True)
+    client = "https://wa1.example.com:9090"
+    for name, whose in (
+        ("old@h", client),
+        ("new@h", client),
+        ("other@h", "https://wa2.example.com"),
+        ("old@i", client),
+    ):
+        (place / f"{name}.json").write_text(json.dumps({"client": whose, "cluster": name}, indent=1))
+    text = (place / "old@h.json").read_text()
+    store = FileStore(Shell(shell), str(place), "new@h.json", "@h.json", client)
+    for found in (store.read(), store.read_here()):
+        assert [(name, each.strip()) for name, each in found.others] == [(str(place / "old@h.json"), text)]
+        assert found.text is not None
+    assert FileStore(Shell(shell), str(place), "new@h.json", "@h.json").read().others == ()
+    assert FileStore(Shell(shell), str(place / "none"), "new@h.json", "@h.json", client).read() == Place()
