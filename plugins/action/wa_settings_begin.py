@@ -214,6 +214,11 @@ class ActionModule(DirectAction):
         if options is not None and not undecided:
             found = self._settings(options, record.sent if record is not None else None)
             if found.get("failed"):
+                if record is not None and record.returning is not None:
+                    found["msg"] = (
+                        f"{found.get('msg')}. {record.returning.name} on {self._own} was stopped by an earlier run and "
+                        "has not been seen healthy since; run with --tags restart, which starts it again"
+                    )
                 return found
         held, health = bool(found.pop("held", False)), found.pop("health", None)
         # What is held back is not written yet, so it has not changed.
@@ -418,7 +423,7 @@ class ActionModule(DirectAction):
     def _own_record(self) -> Record | None:
         """The record of the present host; None where this task cannot reach it. Raises Problem."""
         # The other backends keep it where another connection leads.
-        client = str(self._values["api_url"]) if self._single else ""
+        client = str(self._values["api_url"])
         store = BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, client)
         if not isinstance(store, FileStore):
             return None

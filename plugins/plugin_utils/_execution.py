@@ -72,7 +72,7 @@ class TaskPort:
         self.host = ConnectedHost(action, environment, task_vars)
 
     def store(self, member: Member, cluster: str) -> Store:
-        client = str(self._context.connection["api_url"]) if len(self._context.members) == 1 else ""
+        client = str(self._context.connection["api_url"])
         return BACKENDS[member.backend].store(self.host, member, cluster, client)
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:

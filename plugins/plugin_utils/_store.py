@@ -199,7 +199,5 @@ def read_answer(output: str, directory: str) -> Place:
         text=text if there == "present" else None,
         unusable=None if verdict == "fine" else f"{directory} {verdict}",
         volatile=file_system.lower().startswith(_VOLATILE),
-        others=tuple(
-            (name, text) for name, _newline, text in (o.partition("\n") for o in before.split(f"{_ALSO} ")[1:])
-        ),
+        others=tuple((name, text) for name, _newline, text in others),
     )

@@ -806,7 +806,7 @@ class Work:
         """Whether a stand-by has to go first: who is connected may have changed since the order was fixed."""
         if not leads(item.node, self._health):
             return False
-        others = [r for r in self._restarts or () if r.node.kind == item.node.kind and r.label not in self.restarted]
+        others = [r for r in self._restarts or () if r.node.kind == item.node.kind and r.label not in self._done]
         return any(not leads(other.node, self._health) for other in others if other is not item)
 
     def restart(self, port: Port, host: str, _name: str) -> Result:
@@ -886,7 +886,7 @@ class Work:
         missing = self._await_steady(port, known, at)
         if missing is not None:
             raise Failed(self._not_back(item, missing))
-        is_last = all(other.label in (item.label, *self.restarted) for other in self._restarts or ())
+        is_last = all(other.label in {item.label, *self._done} for other in self._restarts or ())
 
         def change(record: Record) -> Record:
             record = settle(record, item.node, at.generation)
@@ -956,7 +956,7 @@ class Work:
         )
 
     def _left(self) -> str:
-        names = [item.label for item in self._restarts or () if item.label not in self.restarted]
+        names = [item.label for item in self._restarts or () if item.label not in self._done]
         return f"pending restarts, done by a later run: {', '.join(names) or 'none'}"
 
     def release(self, port: Port, host: str) -> Result:
@@ -989,7 +989,7 @@ class Work:
         """What the role says of this run for one client or cluster."""
         return {
             "changed_settings": self.changed_settings,
-            "restarted": [*self._again, *self.restarted],
+            "restarted": self._done,
             "pending": self.still_pending(),
         }
 
@@ -1004,6 +1004,11 @@ class Work:
         if text not in self._warned:
             self._warned.add(text)
             self.warnings.append(text)
+
+    @property
+    def _done(self) -> list[str]:
+        """Labels of all that this run has restarted."""
+        return [*self._again, *self.restarted]
 
     def still_pending(self) -> list[str]:
         """Labels of what has a pending restart, on all hosts that were looked at, in order."""

@@ -95,9 +95,43 @@ def test_stand_by_that_stays_down_is_not_forgotten(
     broken.unlink()
     repaired = apply(ansible, [cluster], VALUES)
     assert repaired.rc == 0, repaired.output
+    assert Counter(cluster.starts()) == dict.fromkeys(NODES, 1), repaired.output
     assert cluster.running("log_level") == {"warning"}
-    assert Counter(cluster.starts()) == dict.fromkeys(NODES, 1)
     assert cluster.leftovers() == []
+
+
+def test_single_client_whose_only_coreapp_lies_stopped(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    single = new_single()
+    single.forget()
+    broken = restart_breakably(single, tmp_path, "wacore")
+    assert apply(ansible, [single], VALUES).rc != 0
+    broken.unlink()
+    told = apply(ansible, [single], VALUES)
+    assert told.rc != 0
+    assert "wacore" in words(told)
+    assert "--tags restart" in words(told)
+    repaired = apply(ansible, [single], VALUES, "--tags", "restart")
+    assert repaired.rc == 0, repaired.output
+    assert Counter(single.starts()) == {"wacore": 1}
+    assert single.running("log_level") == {"warning"}
+    assert single.leftovers() == []
+    again = apply(ansible, [single], VALUES)
+    assert (again.rc, Counter(single.starts())) == (0, {"wacore": 1}), again.output
+
+
+def test_renamed_client_is_told_of_its_pending_restart(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    single = new_single()
+    single.forget()
+    assert apply(ansible, [single], VALUES, variables={"wa_settings_restart": "never"}).rc == 0
+    for arguments in ((), ("--check",)):
+        renamed = apply(ansible, [single], VALUES, *arguments, variables={"wa_settings_cluster": "new name"})
+        assert renamed.rc != 0, renamed.output
+        assert "wa_settings_cluster was one" in words(renamed)
+    assert single.starts() == []
+    done = apply(ansible, [single], VALUES)
+    assert (done.rc, single.starts()) == (0, ["wacore"]), done.output
 
 
 def test_message_names_the_node_its_state_and_what_is_pending(

@@ -23,7 +23,8 @@ OF_CONTROLLER = "deployment.kubernetes.io/"
 # The rights that the role's page asks for.
 RIGHTS: list[Object] = [
     {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "patch"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "delete"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "create", "patch", "delete"]},
 ]
 
 
