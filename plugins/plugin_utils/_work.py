@@ -749,7 +749,11 @@ class Work:
             if self._clock() >= end:
                 if wrong is None:
                     return "its container is gone" if not watched else "it starts over and over"
-                return f"{wrong.name} is stopped" if not wrong.running else f"{wrong.name} starts over and over"
+                return (
+                    f"{wrong.name} is stopped"
+                    if not wrong.running
+                    else f"{wrong.name} starts over and over or is not ready"
+                )
             self._sleep(_POLL)
 
     def _steady(self, known: _Member) -> float:
@@ -926,7 +930,11 @@ class Work:
             if self._clock() >= end:
                 if node is None:
                     return "its container is gone"
-                return "its container is stopped" if not node.running else "its container starts over and over"
+                return (
+                    "its container is stopped"
+                    if not node.running
+                    else "its container starts over and over or is not ready"
+                )
             self._sleep(_POLL)
 
     def _await_health(self, port: Port, end: float, listed: Sequence[str] = ()) -> str | None:
@@ -1015,6 +1023,11 @@ class Work:
         names = [item.label for item in in_order([replace(look, inside=True) for look in self._looks], self._health)]
         names += [f"all Coreapps on {host}" for look in self._looks if look.record for host in look.record.elsewhere]
         return list(dict.fromkeys(names))
+
+
+def _trouble(node: Node) -> str:
+    """What is wrong with a node that is not steady."""
+    return "starts over and over or is not ready" if node.running else "is stopped"
 
 
 def _returning(look: Look) -> list[str]:

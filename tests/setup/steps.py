@@ -323,7 +323,7 @@ def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
         env[ASSETS_VARIABLE] = str(ensure_control_plane())
     except EngineMissing as fault:
         raise _without("Kubernetes", fault) from fault
-    session.run([environment.python, *PYTEST, KUBERNETES, *arguments], env=env)
+    session.run([environment.python, *PYTEST, "-m", "not thorough", KUBERNETES, *arguments], env=env)
 
 
 def _containers(arguments: tuple[str, ...], session: Session) -> None:

@@ -209,7 +209,7 @@ def _node(deployment: Resource, pod: Resource) -> Node:
         id=uid,
         kind=kind_of(deployment),
         running=status.get("phase") not in ("Succeeded", "Failed"),
-        steady=not _trouble(pod),
+        steady=is_ready(pod) and not _trouble(pod),
         incarnation=uid,
         # Meta's templates give the pod's address as its host name.
         hostname=" ".join(filter(None, ((pod.get("spec") or {}).get("hostname") or name, status.get("podIP")))),
@@ -332,7 +332,8 @@ class Kubernetes(Backend):
         """Objects of a kind. Raises Problem."""
         answer = cls.call(host, member, "k8s_info", kind=kind, api_version=api_version, **options)
         if "resources" not in answer or answer.get("api_found") is False:
-            raise Problem(f"kubernetes: {reason_of(answer)}")
+            why = "the API server did not answer, or did not accept the credentials"
+            raise Problem(f"kubernetes: {reason_of(answer) if answer.get('msg') else why}")
         return list(answer["resources"])
 
     @classmethod

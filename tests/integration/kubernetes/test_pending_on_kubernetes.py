@@ -14,6 +14,8 @@ from support.deployments import SETTINGS
 from support.kubernetes.manifests import meta, meta_single
 from support.kubernetes.releases import RIGHTS, NewRelease, apply_on_kubernetes
 
+pytestmark = pytest.mark.thorough
+
 VALUES: dict[str, Any] = {"log_level": "warning"}
 NEVER = {"wa_settings_restart": "never"}
 READ_ONLY = [{**rule, "verbs": ["get", "list"]} for rule in RIGHTS]

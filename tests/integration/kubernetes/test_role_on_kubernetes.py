@@ -8,9 +8,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from support.commands import AnsibleCommands
 from support.kubernetes.manifests import CANARY, NO_STRATEGY, helm, meta, meta_single, old_meta
 from support.kubernetes.releases import NewRelease, apply_on_kubernetes
+
+pytestmark = pytest.mark.thorough
 
 VALUES: dict[str, Any] = {"log_level": "warning"}
 
