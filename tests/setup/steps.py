@@ -339,7 +339,7 @@ def _demo(session: Session) -> None:
 
 
 def _run_demo(session: Session, variables: Mapping[str, str]) -> None:
-    env = _ready(CORES[-1]) | {"PYTHONPATH": str(EMULATOR)} | variables
+    env = {**_ready(CORES[-1]), "PYTHONPATH": str(EMULATOR), **variables}
     session.run([CORES[-1].python, "tests/demo/demo.py"], env=env)
 
 
