@@ -33,7 +33,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACK
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, keep, recall, set_claim
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, is_orphan, keep, recall, set_claim
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
@@ -127,7 +127,8 @@ class TaskPort:
                 client.close()
 
     def say(self, line: str) -> None:
-        display.display(f"[{self._context.host}] {line}")
+        if not is_orphan():
+            display.display(f"[{self._context.host}] {line}")
 
 
 def work_of(context: str, check_mode: bool) -> Work:
@@ -150,6 +151,10 @@ def carry_out(action: ActionBase, work: Work, item: Mapping[str, Any], task_vars
             continue
         did = True
         result.update(take_step(work, port, str(name), str(host), str(node)))
+        if is_orphan():
+            # Nobody reads what a worker sends once its run was killed, so it would wait for ever and keep its lease.
+            # The next run sees that it is gone, and goes on from the record.
+            os._exit(1)
     if not did:
         result.update(skipped=True, msg="left out after the failure before")
     elif {str(step[0]) for step in doing} - _OF_NODE:

@@ -32,9 +32,16 @@ except ImportError:
     fernet = None  # type: ignore[assignment,unused-ignore]
 
 RUN = secrets.token_hex(8)
+# Of the process that forks the workers, where the strategy has loaded this.
+_MAIN = os.getpid()
 
 _CIPHER: Any = fernet and fernet.Fernet(fernet.Fernet.generate_key())
 _PREFIX = "wabiz-onprem"
+
+
+def is_orphan() -> bool:
+    """Whether this process is a worker whose run was killed."""
+    return _MAIN not in (os.getpid(), os.getppid())
 
 
 def _directory() -> Path:
