@@ -19,7 +19,7 @@ PREFIX = "/_emulator/"
 # What makes sense for all clients at once, at the root of a server that has many.
 FOR_ALL = {
     ("GET", "requests"), ("DELETE", "requests"), ("GET", "node-log"), ("DELETE", "node-log"), ("PATCH", "switches"),
-    ("PUT", "settings"), ("POST", "faults"), ("DELETE", "faults"), ("POST", "users"),
+    ("DELETE", "switches"), ("PUT", "settings"), ("POST", "faults"), ("DELETE", "faults"), ("POST", "users"),
 }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def answer(request: webapp.Request, clients: Sequence[Client]) -> webapp.Respons
         if handler is None:
             return _json({"error": f"no such route: {request.method} {request.path}"}, 404)
         answers = [handler(client, body) for client in clients]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         return _json({"error": f"{type(error).__name__}: {error}"}, 400)
     if len(answers) == 1:
         return _json(answers[0])

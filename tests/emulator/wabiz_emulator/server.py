@@ -161,7 +161,7 @@ def _logged_body(request: Request) -> Any:
         return None
     try:
         body = json.loads(request.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         # Whatever cannot be taken apart cannot be masked either.
         return {"unreadable_bytes": len(request.body)}
     if request.path == PROVIDERS and isinstance(body, list):

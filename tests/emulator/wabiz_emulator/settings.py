@@ -190,7 +190,9 @@ def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None
     elif key.kind == "delay":
         number = type(value) is int and value > 0 and switches.delays_on_write != "string"
         text = (
-            isinstance(value, str) and re.fullmatch(r"0*[1-9][0-9]*", value) and switches.delays_on_write != "integer"
+            isinstance(value, str)
+            and re.fullmatch(r"0*[1-9][0-9]{0,18}", value)
+            and switches.delays_on_write != "integer"
         )
         if not number and not text:
             return "has to be a positive number of milliseconds, as " + {

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,14 @@ ABSENT_FROM_SAMPLES = [
     "skip_referral_media_download@2.49.1",
     "webhook_payload_conversation_pricingmodel_disabled",
 ]
+
+
+# What a text has to look like, where any would be taken and break what reads it.
+_FORMS = {
+    "client_version": re.compile(r"v?\d{1,4}(\.\d{1,4}){1,3}[-+.\w]*"),
+    "expires_on": re.compile(r"(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?"),
+    "www_authenticate": re.compile(r"[^\r\n]*"),
+}
 
 
 def _switch(default: Any, meaning: str, choices: tuple[Any, ...] = ()) -> Any:
@@ -87,6 +96,9 @@ class Switches:
             choices = fields[name].metadata["choices"]
             if choices and fitting not in choices:
                 raise ValueError(f"switch {name}: one of {', '.join(map(str, choices))} expected")
+            form = _FORMS.get(name)
+            if form is not None and not form.fullmatch(str(fitting)):
+                raise ValueError(f"switch {name}: {fields[name].metadata['meaning']} expected")
             accepted[name] = fitting
         return dataclasses.replace(self, **accepted)
 

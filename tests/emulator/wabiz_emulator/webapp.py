@@ -472,7 +472,7 @@ def _basic(credentials: str) -> tuple[str, str]:
 def _json_body(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ApiError(1025, "The body is not valid JSON") from None
 
 

@@ -274,3 +274,21 @@ def test_control_api_says_what_is_wrong(api: Api) -> None:
 def test_an_owed_change_is_a_challenge_too(api: Api) -> None:
     api.control.add_user("fresh", "secret", owes_change=True)
     assert api.login("fresh", "secret").headers["WWW-Authenticate"] == 'Basic realm="Secured"'
+
+
+@pytest.mark.parametrize(
+    "body", ["[" * 100_000, '{"callback_backoff_delay_ms": "' + "9" * 6000 + '"}'], ids=["deep", "long"]
+)
+def test_bodies_that_break_parsers_are_refused(api: Api, body: str) -> None:
+    answer = api.call("PATCH", SETTINGS, data=body)
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize(
+    "switches", [[1], {"client_version": "two"}, {"expires_on": "tomorrow"}, {"www_authenticate": "a\r\nX-Inj: 1"}]
+)
+def test_switches_that_would_break_later_are_refused(api: Api, switches: Any) -> None:
+    answer = api.call("PATCH", "/_emulator/switches", json=switches)
+    assert answer.status_code == 400
+    assert answer.json()["error"]
