@@ -170,6 +170,10 @@ class Unreadable(ValueError):
     """There is a record, and it makes no sense or is another's; the message says why."""
 
 
+class Misplaced(Unreadable):
+    """A record that is another cluster's or host's."""
+
+
 def unknown(cluster: str, host: str) -> Record:
     """What takes the place of a record that cannot be read: everything is pending, until it is noted what that is."""
     everything = tuple(Pending(f"all {kind}s", kind=kind, generation=1) for kind in (COREAPP, MASTER))
@@ -249,7 +253,7 @@ def parse(text: str, cluster: str, host: str) -> Record:
     except KeyError as error:
         raise Unreadable(f"{error.args[0]} is missing") from None
     if (record.cluster, record.host) != (cluster, host):
-        raise Unreadable(f"it belongs to {record.host} of cluster {record.cluster}")
+        raise Misplaced(f"it belongs to {record.host} of cluster {record.cluster}")
     return record
 
 

@@ -56,6 +56,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     MASTER,
     Change,
     Lease,
+    Misplaced,
     Node,
     Pending,
     Record,
@@ -389,6 +390,9 @@ class Work:
             return Record(self.context.cluster, host), None
         try:
             return parse(text, self.context.cluster, host), None
+        except Misplaced as problem:
+            # Nobody has demanded anything of this cluster by it.
+            raise Problem(f"the record of pending restarts cannot be used: {problem}; remove it") from None
         except Unreadable as problem:
             return unknown(self.context.cluster, host), f"{host}: {problem}"
 

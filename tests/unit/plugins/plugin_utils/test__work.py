@@ -608,13 +608,21 @@ def test_a_volatile_place_is_taken_where_it_is_meant_or_nothing_is_wanted() -> N
     assert demanded(cluster, settings=SETTINGS, wanted=Wanted()).failure is None
 
 
-@pytest.mark.parametrize("text", ["{", render(Record("other", "h")), render(Record("c", "other"))])
-def test_a_record_that_cannot_be_read_means_that_everything_is_pending(text: str) -> None:
+def test_a_record_that_cannot_be_read_means_that_everything_is_pending() -> None:
     cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER)]})
-    cluster.records["h"] = text
+    cluster.records["h"] = "{"
     work = whole(cluster, settings=None, wanted=Wanted())
     assert (work.failure, restarts(cluster), cluster.records) == (None, ["a", "m"], {})
-    assert any("the record of pending restarts cannot be read" in line for line in demanded_warnings(text))
+    assert any("the record of pending restarts cannot be read" in line for line in demanded_warnings("{"))
+
+
+@pytest.mark.parametrize("text", [render(Record("other", "h")), render(Record("c", "other"))])
+def test_a_record_of_another_is_left_alone(text: str) -> None:
+    cluster = Cluster({"h": [coreapp("a")]})
+    cluster.records["h"] = text
+    work = whole(cluster, settings=None, wanted=Wanted())
+    assert "it belongs to " in str(work.failure)
+    assert (restarts(cluster), cluster.records) == ([], {"h": text})
 
 
 def test_a_run_that_dies_over_an_unreadable_record_forgets_nothing() -> None:
