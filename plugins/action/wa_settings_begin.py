@@ -16,19 +16,12 @@ from typing import Any
 from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
-from ansible_collections.wabiz.onprem.plugins.module_utils._providers import (
-    media_provider_info_spec,
-    media_providers,
-    read_providers,
-)
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single, member_of
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     alone,
@@ -39,27 +32,19 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     set_claim,
     take,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined, keep_by_modules
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Record,
     Sent,
     Unreadable,
-    parse,
-    under_other_names,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
-    CONNECTION,
-    NAMES,
-    OF_MODULE,
     PREFIX,
     InvalidVariables,
-    declaration,
-    declares_anything,
-    read_variables,
-    without_omitted,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Context,
@@ -71,14 +56,13 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
 
 Result = dict[str, Any]
 
-_CONTROLLER = ("localhost", "127.0.0.1", "::1")
 _TAGS = frozenset({"settings", "restart"})
 _TOPIC = "wabiz restart what is pending"
 
 display = Display()
 
 
-class ActionModule(DirectAction):
+class ActionModule(RoleAction):
     """The one task of a converged host. Every host of a fleet pays for it, so it does no more than it must.
 
     It refuses what can be refused, compares the settings, writes them if nothing has to restart for them, and says
@@ -86,7 +70,6 @@ class ActionModule(DirectAction):
     """
 
     direct = FLOWS["wa_application_settings"]
-    providers = DirectFlow(media_provider_info_spec(), partial(media_providers, wanted={}))
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
@@ -100,10 +83,7 @@ class ActionModule(DirectAction):
         except (InvalidVariables, InvalidOptions, Problem) as problem:
             result.update(failed=True, msg=str(problem))
         if result.get("failed"):
-            # What the module calls an option is a variable here.
-            option, colon, rest = str(result.get("msg", "")).partition(": ")
-            if colon and PREFIX + option in NAMES:
-                result["msg"] = f"{PREFIX}{option}: {rest}"
+            result["msg"] = in_words_of_the_role(str(result.get("msg", "")))
         result["goes_on"] = bool(result["steps"] or result["restarts"])
         # A change alone tells the handler, also if nothing has to restart for it.
         later = entry == "main" and bool(self._task.args.get("later"))
@@ -112,52 +92,6 @@ class ActionModule(DirectAction):
         return result
 
     # --- what is meant ---------------------------------------------------------------------------------------
-
-    def _read(self) -> None:
-        """Reads the role's variables. Raises InvalidVariables and Problem."""
-        self._own = str(self._vars["inventory_hostname"])
-        said = {name: self._vars[name] for name in NAMES if name in self._vars}
-        single = is_single(self._vars)
-        if single:
-            said.pop(PREFIX + "cluster", None)  # what the role's default says: a template less to render
-        rendered = self._templar.template(said)
-        self._values = read_variables(as_plain(without_omitted(rendered, self._vars.get("omit"))))
-        self._cluster = str(self._values["cluster"] or self._own)
-        if self._values["api_url"] is None:
-            address = self._templar.template(self._vars.get("ansible_host", self._own))
-            self._values["api_url"] = f"https://{address}:9090"
-        self._single = single or self._cluster == self._own
-        self._member = replace(
-            member_of(self._own, self._values, True),
-            options=self._module_defaults(self._values["restart_backend"], self._vars),
-        )
-        self._api = self._where_the_api_is_called()
-        refusal = BACKENDS[self._member.backend].refusal(self._member)
-        if refusal is not None:
-            raise Problem(refusal)
-        if not self._single and any(self._task.environment or ()):
-            # Another host of the cluster may act, and Ansible has rendered this for the present host only.
-            keep(self._own_environment(), "environment", self._own)
-
-    def _connection_options(self) -> dict[str, Any]:
-        return {name: self._values[name] for name in CONNECTION if self._values[name] is not None}
-
-    def _module_options(self) -> dict[str, Any] | None:
-        """The declaration as arguments of the module, without the connection's. Raises InvalidVariables."""
-        options = {name: self._values[name] for name in OF_MODULE if self._values[name] is not None}
-        if self._task.args.get("resets") or options.get("state") == "absent":
-            return {**options, "state": "absent"}  # whatever the inventory declares
-        settings, extra, _origins = declaration(self._values)
-        if not declares_anything(settings, extra) and self._values["media_providers"] is None:
-            raise InvalidVariables(
-                f"{PREFIX}values: nothing is declared; declare settings in it or in another layer, or set "
-                f"{PREFIX}state to absent to reset them"
-            )
-        # The module insists on one of the two, and media providers alone are a declaration as well.
-        options.update(
-            {"extra_settings": extra} if extra else {}, **({"settings": settings} if settings or not extra else {})
-        )
-        return options
 
     def _selected(self) -> frozenset[str]:
         """Which of the role's two tags run: both, if the role is not chosen by one of them.
@@ -182,7 +116,7 @@ class ActionModule(DirectAction):
                 f"{PREFIX}api_delegate: this playbook calls the API from the controller (with the Python package "
                 "requests) or from the host itself; for another host use the role in a play of your own"
             )
-        options = self._module_options() if "settings" in self._selected() else None
+        options = self._declared()[0] if "settings" in self._selected() else None
         is_reset = options is None or options.get("state") == "absent"
         self._providers: list[dict[str, Any]] | None = None if is_reset else self._values["media_providers"]
         said = repr((options, self._providers))
@@ -225,7 +159,8 @@ class ActionModule(DirectAction):
         told: Result = {"changed": False} if held else found
         provided: Result = {}
         if options is not None and not undecided and self._providers is not None:
-            provided = self._keep_providers(self._providers)
+            host = None if self._api is None else self._host()
+            provided = self._keep_providers(self._providers, self._run_of_task(self._vars), host)
             told = combined(told, provided)
             if provided.get("failed"):
                 return told
@@ -389,19 +324,6 @@ class ActionModule(DirectAction):
             result.pop("diff", None)
         return result
 
-    def _keep_providers(self, wanted: list[dict[str, Any]]) -> Result:
-        """Brings the media providers to what is declared. Nothing has to restart for them."""
-        if self._api is None:
-            direct = self.providers.with_flow(partial(media_providers, wanted=read_providers(wanted)))
-            task = self._run_of_task(self._vars)
-            return run_here("wabiz.onprem.wa_media_provider", direct, self._connection_options(), task)
-        host = self._host()
-
-        def call(module: str, options: Mapping[str, Any]) -> Result:
-            return host.module(f"wabiz.onprem.{module}", {**self._connection_options(), **options})
-
-        return keep_by_modules(call, wanted)
-
     def _settings_by_module(self, args: dict[str, Any]) -> Result:
         """The same where only the host itself reaches the API."""
         host = self._host()
@@ -422,31 +344,13 @@ class ActionModule(DirectAction):
 
     def _own_record(self) -> Record | None:
         """The record of the present host; None where this task cannot reach it. Raises Problem."""
-        # The other backends keep it where another connection leads.
-        client = str(self._values["api_url"])
-        store = BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, client)
+        store = self._store()
         if not isinstance(store, FileStore):
-            return None
-        local = self._connection.transport == "local" and self._connection.become is None
-        place = store.read_here() if local else store.read()
-        problem = under_other_names(place.others)
-        if problem is not None:
-            raise Problem(problem)
-        text = place.text
-        empty = Record(self._cluster, self._own)
+            return None  # the other backends keep it where another connection leads
         try:
-            return empty if text is None else parse(text, self._cluster, self._own)
+            return self._record_in(store)
         except Unreadable:
             return None
-
-    def _host(self) -> ConnectedHost:
-        return ConnectedHost(self, self._own_environment(), self._vars)
-
-    def _own_environment(self) -> dict[str, str]:
-        together: dict[str, str] = {}
-        for layer in self._task.environment or ():
-            together.update({str(name): str(value) for name, value in (self._templar.template(layer) or {}).items()})
-        return together
 
     def _context(
         self,
@@ -501,36 +405,8 @@ class ActionModule(DirectAction):
         keep(context_to_json(context), "context", context.id)
         return context
 
-    def _module_defaults(self, backend: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-        """What the play gives to the modules that a backend uses."""
-        group = BACKENDS[backend].module_defaults
-        together: dict[str, Any] = {}
-        for layer in (self._task.module_defaults or ()) if group else ():
-            together.update(self._render(layer.get(group) or {}, variables))
-        return dict(as_plain(together))
-
-    def _render(self, value: Any, variables: Mapping[str, Any]) -> Any:
-        return self._templar.copy_with_new_env(available_variables=variables).template(value)
-
     def _say(self, line: str) -> None:
         display.display(f"[{self._own}] {line}")
-
-    def _where_the_api_is_called(self) -> str | None:
-        """The host that calls the API; None where that is the controller, and nothing asks for a process of its own.
-
-        API calls never need become, whatever the play says for the containers' sake.
-        """
-        delegate = str(self._values["api_delegate"])
-        here = HAS_REQUESTS and self._switched_on(self._vars)
-        if delegate == self._own:
-            here = here and self._connection.transport == "local" and self._same_python(self._vars)
-        elif delegate in self._vars["groups"]["all"]:
-            # Not through hostvars, which would render every variable of that host.
-            facts = self._vars["hostvars"].raw_get(delegate)
-            here = here and facts.get("ansible_connection") == "local" and self._same_python(facts)
-        else:
-            here = here and delegate in _CONTROLLER
-        return None if here else delegate
 
 
 def _summary(changed_settings: list[str] | None = None, pending: list[str] | None = None) -> dict[str, list[str]]:

@@ -212,6 +212,7 @@ class _Results:
             result["changed_settings"] = sorted(f"media.providers.{one_line(name)}" for name in changed)
             old, new = ({n: one[n] for n in self._names if n in one} for one in (self._before, after))
             shown = [{name: show_provider(one) for name, one in side.items()} for side in (old, new)]
+            result["before"] = shown[0]
         else:
             old, new = ({**side.get(self._only, {})} for side in (self._before, after))
             shown = [show_provider(side.get(self._only)) for side in (self._before, after)]
@@ -303,6 +304,8 @@ def media_provider(params: Params, run: Run) -> Result:
 
 def media_providers(params: Params, run: Run, wanted: Mapping[str, Provider]) -> Result:
     """These providers and no others; the result names what has changed as C(media.providers.<name>).
+
+    C(before) in it is what was there, by name and masked, of those that differ.
 
     params: the options of a connection.
     """

@@ -22,7 +22,7 @@ def keep_by_modules(call: Call, wanted: Sequence[Mapping[str, Any]]) -> Result:
     """These media providers and no others, where only modules reach the client; as C(media_providers) does it.
 
     call: runs a module of the collection by its name, with options beside the connection's. wanted: options of
-    C(wa_media_provider).
+    C(wa_media_provider). C(before) in the result is what was there, by name and masked, of those that differ.
     """
     listed = call("wa_media_provider_info", {})
     if listed.get("failed"):
@@ -30,14 +30,16 @@ def keep_by_modules(call: Call, wanted: Sequence[Mapping[str, Any]]) -> Result:
     names = {one["name"] for one in wanted}
     others = [{"name": one["name"], "state": "absent"} for one in listed["providers"] if one["name"] not in names]
     found: Result = {"changed": False, "changed_settings": []}
+    before: Result = {}
     for one in [*wanted, *others]:
         result = call("wa_media_provider", {option: value for option, value in one.items() if value is not None})
         if result.get("changed"):
             result["changed_settings"] = [f"media.providers.{one_line(one['name'])}"]
+            before[one["name"]] = result.get("before") or {}
         found = combined(found, result)
         if found.get("failed"):
             break
-    return found
+    return {**found, "before": before}
 
 
 def combined(found: Mapping[str, Any], beside: Mapping[str, Any]) -> Result:

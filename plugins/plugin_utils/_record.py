@@ -156,10 +156,23 @@ class Record:
         """Whether nothing in it is worth a file."""
         return not self.is_pending and self.lease is None and self.sent is None
 
+    def is_of_another(self, client: str) -> bool:
+        """Whether what is pending in it is another client's than the one at this address."""
+        return self.is_pending and self.client not in ("", client)
+
     def labels(self) -> list[str]:
         """What is pending, for people."""
-        names = [entry.name for entry in self.nodes] or ([self.returning.name] if self.returning else [])
-        return [f"{name} on {self.host}" for name in names] + [f"all Coreapps on {host}" for host in self.elsewhere]
+        return [f"{name} on {self.host}" for name in self._own_names()] + self._names_elsewhere()
+
+    def names(self) -> list[str]:
+        """The same, where it is clear which host's record it is."""
+        return self._own_names() + self._names_elsewhere()
+
+    def _own_names(self) -> list[str]:
+        return [entry.name for entry in self.nodes] or ([self.returning.name] if self.returning else [])
+
+    def _names_elsewhere(self) -> list[str]:
+        return [f"all Coreapps on {host}" for host in self.elsewhere]
 
     def find(self, node: Node | Pending) -> Pending | None:
         """The entry of a node."""

@@ -24,6 +24,8 @@ _MARK = "wabiz-onprem-record"
 _ALSO = "wabiz-onprem-other-record"
 # What a container's own root file system is on; it goes with the container.
 _VOLATILE = ("overlay", "aufs", "fuse-overlay", "fuse.fuse-overlay", "unionfs")
+# What the shell below says of a place or a record that another account keeps to itself.
+_UNREADABLE = "cannot be read;"
 
 _EXAMINE = r"""
 examine() {
@@ -109,13 +111,15 @@ class Place:
     """What was found where a record lies.
 
     text: the record, or None. unusable: why no record may be kept there. volatile: whether it goes with a container.
-    others: name and text of the records that the same host has of the same client under other names.
+    others: name and text of the records that the same host has of the same client under other names. hidden: whether
+    there may be a record that this account cannot read.
     """
 
     text: str | None = None
     unusable: str | None = None
     volatile: bool = False
     others: tuple[tuple[str, str], ...] = ()
+    hidden: bool = False
 
 
 class Store(Protocol):
@@ -200,4 +204,5 @@ def read_answer(output: str, directory: str) -> Place:
         unusable=None if verdict == "fine" else f"{directory} {verdict}",
         volatile=file_system.lower().startswith(_VOLATILE),
         others=tuple((name, text) for name, _newline, text in others),
+        hidden=_UNREADABLE in verdict,
     )

@@ -29,7 +29,13 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node a
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, read_declaration
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Host, Member, Problem, only
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import (
+    Host,
+    Member,
+    Problem,
+    member_from_json,
+    only,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, keep
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
@@ -170,10 +176,7 @@ def context_to_json(context: Context) -> dict[str, Any]:
 
 
 def context_from_json(found: Mapping[str, Any]) -> Context:
-    members = tuple(
-        Member(**{**member, "containers": tuple(member["containers"]), "command": tuple(member["command"])})
-        for member in found["members"]
-    )
+    members = tuple(member_from_json(member) for member in found["members"])
     wanted = Wanted(tuple(found["wanted"]["settings"]), found["wanted"]["everything"])
     return Context(
         **{
@@ -361,12 +364,8 @@ class Work:
         known.place, known.stored = place, place.text
         record, lost = self._parse(place.text, known.member.host)
         lost = lost or known.lost
-        if record.is_pending and record.client not in ("", self._client):
-            raise Problem(
-                f"{store.name} holds a pending restart of another client, {record.client}; give each client on this "
-                f"host a wa_settings_cluster of its own. If it is the same client at a new address, remove the file "
-                "and run with wa_settings_restart: always"
-            )
+        if record.is_of_another(self._client):
+            raise Problem(others_record(store.name, record))
         return record, lost
 
     @property
@@ -1027,6 +1026,15 @@ class Work:
         names = [item.label for item in in_order([replace(look, inside=True) for look in self._looks], self._health)]
         names += [f"all Coreapps on {host}" for look in self._looks if look.record for host in look.record.elsewhere]
         return list(dict.fromkeys(names))
+
+
+def others_record(name: str, record: Record) -> str:
+    """What to say of a record of another client, which lies where this client's should."""
+    return (
+        f"{name} holds a pending restart of another client, {record.client}; give each client on this host a "
+        "wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run with "
+        "wa_settings_restart: always"
+    )
 
 
 def _trouble(node: Node) -> str:

@@ -64,6 +64,7 @@ class Fleet:
                     "wa_settings_values": WANTED,
                     # The record of pending restarts on the container host; here each host is the controller itself.
                     "wa_settings_state_dir": str(self._place / "state"),
+                    "wa_drift_dir": str(self._place / "drift"),
                     "wa_settings_restart_backend": "command",
                     # Nothing restarts here, but a command has to be declared.
                     "wa_settings_restart_command": ["false"],

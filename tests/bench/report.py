@@ -145,6 +145,7 @@ def targets(run: Run) -> list[Target]:
         ("password", "debug", "100 clients, password: times the `debug` task", 1.9),
         ("apply", "debug", "100 clients, the whole role by the playbook `apply`: times the `debug` task", 2.5),
         ("role", "debug", "100 clients, the whole role by `roles:`: times the `debug` task", 2.5),
+        ("drift", "apply-check", "100 clients, the playbook `drift`: times `apply --check`", 1.3),
         ("module-ssh", "ping-ssh", "100 clients, as a module on remote targets: times `ping`", 1.25),
         ("module", "ping", "100 clients, as a module on the controller, password: times `ping`", 1.25),
         ("uri", "password", "100 clients, password: times faster than the `uri` playbook", 24),

@@ -83,6 +83,14 @@ SUBJECTS = {
         Subject("role", "role `wa_settings` by `roles:`, token", _play("role"), "token", READ),
         Subject("apply", "playbook `apply`, token", ("ansible-playbook", "wabiz.onprem.apply"), "token", READ),
         Subject(
+            "apply-check",
+            "playbook `apply --check`, token",
+            ("ansible-playbook", "wabiz.onprem.apply", "--check"),
+            "token",
+            READ,
+        ),
+        Subject("drift", "playbook `drift`, token", ("ansible-playbook", "wabiz.onprem.drift"), "token", READ),
+        Subject(
             "ad-hoc-debug", "ad hoc: `debug`", ("ansible", "clients", "-m", "ansible.builtin.debug"), "", Counter()
         ),
         Subject(
@@ -108,7 +116,7 @@ SUBJECTS = {
     )
 }
 FAST = ("debug", "token", "password", "threads")
-MORE = ("debug-result", "role", "apply", "ad-hoc-debug", "ad-hoc")
+MORE = ("debug-result", "role", "apply", "apply-check", "drift", "ad-hoc-debug", "ad-hoc")
 SLOW = ("ping", "module", "uri")
 SSH = ("ping-ssh", "module-ssh")
 
@@ -159,7 +167,7 @@ class Block:
 CONVERGED, CHANGING = ("converged",), ("changing",)
 # What promises compare lies side by side, for the speed of a machine drifts within minutes: 100 clients before and
 # after each measurement of 1,000.
-SMALL = Block(100, (20,), ("debug", "token", "password", "role", "apply"), 5, CONVERGED)
+SMALL = Block(100, (20,), ("debug", "token", "password", "role", "apply", "apply-check", "drift"), 5, CONVERGED)
 LARGE = tuple(Block(1000, (20,), (name,), 5, CONVERGED) for name in ("debug", "token", "password"))
 # What starts a module on 1,000 clients takes a quarter of an hour and tells nothing that 100 do not.
 FULL = (

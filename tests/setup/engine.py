@@ -27,7 +27,7 @@ PID_FILE = CACHE / "dockerd.pid"
 
 
 class EngineMissing(Exception):
-    """No container engine, or no Kubernetes, can be had here; the text says why."""
+    """No container engine, no Kubernetes, or no browser can be had here; the text says why."""
 
 
 @dataclass(frozen=True)

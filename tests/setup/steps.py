@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from browser import BROWSER_VARIABLE, ensure_browser
 from control_plane import ASSETS_VARIABLE, ensure_control_plane
 from engine import Engine, EngineMissing, engine_required, ensure_engine
 from images import ensure_images
@@ -22,7 +23,7 @@ from progress import SetupFailed
 from pythons import find_python
 from runner import Session, Step, StepFailed, StepSkipped
 from trees import copy_collection
-from venvs import BENCH, CORES, LINT, OTHER_CLIENTS, Environment
+from venvs import BENCH, BROWSER, CORES, LINT, OTHER_CLIENTS, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
 SANITY_CORES = ("core-2.16", "core-newest")
@@ -36,16 +37,19 @@ PROMISES = "tests/integration/promises"
 ROLE_TESTS = (
     ROLE_COURSE,
     *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables", "what_people_see")),
+    "tests/integration/drift",
 )
 # The modules of kubernetes.core take seconds each, so these tests go side by side with the others.
 KUBERNETES = "tests/integration/kubernetes"
+# In an environment of their own, with what drives a browser.
+BROWSER_TESTS = "tests/integration/browser"
 INTEGRATION_TESTS = {
     "core-2.16": (MODULES, *ROLE_TESTS, f"{PROMISES}/test_over_ssh.py"),
     "core-2.18": ROLE_TESTS,
     "core-2.19": (f"{MODULES}/test_execution_path.py", f"{MODULES}/test_task_keywords.py", *ROLE_TESTS),
 }
 # In a step of its own, in the other lane: together with the rest it would take longer than all that follows there.
-SEPARATE = (KUBERNETES, PROMISES)
+SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS)
 # ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
 CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
@@ -84,6 +88,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
     steps += [
         Step("promises", "integration", "code", functools.partial(_promises, pytest_arguments)),
         Step("kubernetes", "integration", "behaviour", functools.partial(_kubernetes, pytest_arguments)),
+        Step("browser", "integration", "code", functools.partial(_browser, pytest_arguments)),
         Step("demo", "smoke", "behaviour", _demo),
         Step("bench-quick", "smoke", "behaviour", _bench_quick),
         Step("molecule", "molecule", "behaviour", _molecule),
@@ -105,6 +110,8 @@ def environments_of(step: Step) -> tuple[Environment, ...]:
         return (CORES[-1],)
     if step.name.startswith("bench-"):
         return (BENCH,)
+    if step.name == "browser":
+        return (BROWSER,)
     return named or (LINT,)
 
 
@@ -164,9 +171,9 @@ def _mypy(session: Session) -> None:
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
     integration = ROOT / "tests" / "integration"
-    folders = ("modules", "promises", "role")
+    folders = ("browser", "drift", "modules", "promises", "role")
     tests = [test for folder in folders for test in sorted((integration / folder).glob("*.py"))]
-    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}"}
+    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}:{COLLECTIONS}"}
     session.run(["mypy", integration / "conftest.py", *tests], env=types_of_tests)
     session.run(["mypy", "-p", "support"], env=types_of_tests)
     for name in ("bench", "demo"):
@@ -324,6 +331,16 @@ def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
     except EngineMissing as fault:
         raise _without("Kubernetes", fault) from fault
     session.run([environment.python, *PYTEST, "-m", "not thorough", KUBERNETES, *arguments], env=env)
+
+
+def _browser(arguments: tuple[str, ...], session: Session) -> None:
+    """The drift report as a person meets it."""
+    env = _ready(BROWSER)
+    try:
+        env[BROWSER_VARIABLE] = str(ensure_browser())
+    except (EngineMissing, SetupFailed) as fault:
+        raise _without("browser", fault) from fault
+    session.run([BROWSER.python, *PYTEST, BROWSER_TESTS, *arguments], env=env)
 
 
 def _containers(arguments: tuple[str, ...], session: Session) -> None:

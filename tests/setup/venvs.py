@@ -85,6 +85,10 @@ BENCH = Environment(
     (*TEST_REQUIREMENTS, ROOT / "tests" / "bench" / "requirements.txt"),
 )
 
+# What drives a browser through the drift report.
+BROWSER = Environment(
+    "browser", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (*TEST_REQUIREMENTS, REQUIREMENTS / "browser.txt")
+)
 
 # Clients of the API that others wrote: what they need must not end up beside the code under test.
 OTHER_CLIENTS = Environment(

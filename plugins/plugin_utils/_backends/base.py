@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node, file_name, file_suffix
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Host, Problem, Store
 
-__all__ = ["Backend", "Host", "Member", "Problem", "Store", "only"]
+__all__ = ["Backend", "Host", "Member", "Problem", "Store", "member_from_json", "only"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,11 @@ class Member:
     command: tuple[str, ...]
     state_dir: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def member_from_json(found: Mapping[str, Any]) -> Member:
+    """A member out of what C(asdict) and JSON have made of it."""
+    return Member(**{**found, "containers": tuple(found["containers"]), "command": tuple(found["command"])})
 
 
 class Backend:

@@ -11,8 +11,9 @@ import pytest
 
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS
+from support.drifts import UNREACHABLE, clients_of, run_drift
 from support.kubernetes.manifests import meta, meta_single
-from support.kubernetes.releases import RIGHTS, NewRelease, apply_on_kubernetes
+from support.kubernetes.releases import RIGHTS, NewRelease, access, apply_on_kubernetes
 
 pytestmark = pytest.mark.thorough
 
@@ -38,6 +39,23 @@ def test_restart_stays_pending_until_it_is_made(ansible: AnsibleCommands, new_re
     made = apply_on_kubernetes(ansible, [release], VALUES)
     assert made.rc == 0, made.output
     assert (release.restarted(), release.running("log_level")) == ({"coreapp": 3}, {"warning"})
+
+
+@pytest.mark.parametrize("connection", [{}, UNREACHABLE], ids=["local", "elsewhere"])
+def test_drift_tells_what_is_pending_wherever_the_inventory_says_that_the_host_is(
+    ansible: AnsibleCommands, new_release: NewRelease, connection: dict[str, Any]
+) -> None:
+    name = f"drift-{len(connection)}"
+    release = new_release(name, meta_single(), wa_settings_restart_containers=[f"{name}/coreapp"])
+    assert apply_on_kubernetes(ansible, [release], VALUES, namespace=None, variables=NEVER).rc == 0
+    release.forget()
+    run = run_drift(ansible, [release], VALUES, hosts={name: connection}, environment=access(release.cluster))
+    assert run.rc == 0, run.output
+    client = clients_of(ansible)[name]
+    assert (client["state"], client["error"]) == ("pending", None)
+    assert client["pending_restart"]["settings"] == ["log_level"]
+    assert all(container.startswith(f"{name}/coreapp/") for container in client["pending_restart"]["containers"])
+    assert (release.writes(), release.restarted()) == ([], {})
 
 
 def test_restart_by_hand_counts(ansible: AnsibleCommands, new_release: NewRelease) -> None:

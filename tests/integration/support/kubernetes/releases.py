@@ -154,6 +154,16 @@ def ensure_namespace(api: KubernetesApi, name: str) -> None:
 NewRelease = Callable[..., Release]
 
 
+def access(cluster: Cluster, token: str | None = None) -> dict[str, str]:
+    """What lets Ansible's modules reach the cluster, as environment variables."""
+    return {
+        "K8S_AUTH_HOST": cluster.url,
+        "K8S_AUTH_API_KEY": token or cluster.admin,
+        "K8S_AUTH_SSL_CA_CERT": cluster.ca_path,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
 def apply_on_kubernetes(
     ansible: AnsibleCommands,
     releases: Sequence[Release],
@@ -164,14 +174,7 @@ def apply_on_kubernetes(
     **keywords: Any,
 ) -> CommandRun:
     """Run the role; access comes from the environment, the namespace from module_defaults, as users give them."""
-    cluster = releases[0].cluster
-    environment = {
-        "K8S_AUTH_HOST": cluster.url,
-        "K8S_AUTH_API_KEY": token or cluster.admin,
-        "K8S_AUTH_SSL_CA_CERT": cluster.ca_path,
-        "NO_PROXY": "127.0.0.1",
-        **keywords.pop("environment", {}),
-    }
+    environment = {**access(releases[0].cluster, token), **keywords.pop("environment", {})}
     play = dict(keywords.pop("play", {}))
     if namespace:
         play["module_defaults"] = {"group/kubernetes.core.k8s": {"namespace": namespace}}

@@ -1,0 +1,289 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A part of the playbook drift: each of its tasks, by C(entry).
+
+C(ask) compares a client with its declaration, C(left) names the clients that only another host can ask, C(from) asks
+one of those from there, and C(report) shows all of them. None of them writes to a client or a host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.utils.display import Display
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
+from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
+from ansible_collections.wabiz.onprem.plugins.module_utils._providers import read_providers, show_provider
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run, secrets_of, unexpected
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask_url, scrub
+from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem, member_from_json
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
+    DirectAction,
+    as_a_module_gets_it,
+    run_here,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
+    FORMATS,
+    RENDERERS,
+    Entry,
+    add_comparison,
+    add_error,
+    add_providers,
+    add_record,
+    as_report,
+    as_table,
+    finish,
+    in_words,
+    new_entry,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import now
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, unknown
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
+    NAMES,
+    PREFIX,
+    InvalidVariables,
+)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import others_record
+
+Result = dict[str, Any]
+
+_MODULE = "wabiz.onprem.wa_application_settings"
+_REGISTERED = "__wa_drift_asked"  # what the playbook registers the result of C(ask) as
+_REPORT = ArgumentSpecValidator(
+    {
+        "wa_drift_dir": {"type": "path", "default": "wa-drift"},
+        "wa_drift_formats": {"type": "list", "elements": "str", "default": list(FORMATS), "choices": list(FORMATS)},
+        "wa_drift_fail": {"type": "bool", "default": False},
+    }
+)
+
+display = Display()
+
+
+class ActionModule(RoleAction):
+    """What is found out of a client is kept for the report, whatever becomes of the task that found it out."""
+
+    direct = FLOWS["wa_application_settings"]
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
+        self._vars = task_vars or {}
+        # Not DirectAction's own: there is no module behind this action.
+        result: Result = super(DirectAction, self).run(tmp, self._vars)
+        entries = {"ask": self._ask, "left": self._left, "from": self._ask_from, "report": self._report}
+        found = entries[str(self._task.args.get("entry", "ask"))]()
+        return {**result, "changed": False, **found}
+
+    # --- one client ------------------------------------------------------------------------------------------
+
+    def _ask(self) -> Result:
+        self._own = str(self._vars["inventory_hostname"])
+        entry, left = new_entry(self._own), None
+        with self._telling(entry):
+            self._read()
+            entry.update(cluster=self._cluster, api_url=mask_url(str(self._values["api_url"])))
+            options, origins = self._declared()
+            if self._asks_here():
+                sent = self._look(entry)
+                self._compare(entry, options, origins, sent, None if self._api is None else self._host())
+            else:
+                # Where the API is called from elsewhere, the container host may still be reached from here only.
+                on_api_host = BACKENDS[self._member.backend].on_api_host
+                sent = None if on_api_host else self._look(entry)
+                left = {
+                    "where": self._api or "localhost",
+                    "values": self._values,
+                    "options": options,
+                    "origins": origins,
+                    "member": asdict(self._member) if on_api_host else None,
+                    "sent": None if sent is None else asdict(sent),
+                }
+        return self._keep(entry, left)
+
+    def _asks_here(self) -> bool:
+        """Whether all that there is to ask is reached from this task."""
+        if self._api not in (None, self._own):
+            return False
+        return not BACKENDS[self._member.backend].on_api_host or self._api == self._own or self._is_local()
+
+    def _ask_from(self) -> Result:
+        """The rest of C(ask), from the host that this task is delegated to."""
+        self._own = str(self._task.args["client"])
+        carried = recall("drift", self._own)
+        entry, left = carried["entry"], carried["left"]
+        self._cluster, self._values = entry["cluster"], left["values"]
+        with self._telling(entry):
+            host = ConnectedHost(self, {}, self._vars)
+            if left["member"] is not None:
+                self._member = member_from_json(left["member"])
+                sent = self._look(entry)
+            else:
+                sent = None if left["sent"] is None else Sent(**left["sent"])
+            self._compare(entry, left["options"], left["origins"], sent, host)
+        return self._keep(entry, None)
+
+    def _keep(self, entry: Entry, left: Mapping[str, Any] | None) -> Result:
+        done = finish(entry)
+        keep({"entry": entry if left else done, "left": left}, "drift", self._own)
+        shown = {"state": done["state"]} if left is None else {}
+        return {**shown, "msg": done["error"]} if done["error"] else shown
+
+    def _look(self, entry: Entry) -> Sent | None:
+        """Reads the record of pending restarts, without taking its lease; what it knows of unreported values."""
+        record = Record(self._cluster, self._own)
+        with self._telling(entry):
+            store = self._store()
+            try:
+                record = self._record_in(store)
+            except Unreadable as problem:
+                record = unknown(self._cluster, self._own)  # as apply takes it
+                add_error(entry, f"{store.name}: the record of pending restarts cannot be read: {problem}")
+            if record.is_of_another(str(self._values["api_url"])):
+                raise Problem(others_record(store.name, record))
+            add_record(entry, record)
+        return record.sent
+
+    def _compare(
+        self,
+        entry: Entry,
+        options: Mapping[str, Any],
+        origins: Mapping[str, str],
+        sent: Sent | None,
+        host: ConnectedHost | None,
+    ) -> None:
+        """Asks the client; host: where a module does it, None for this process."""
+        args = {**self._connection_options(), **options}
+        with self._telling(entry):
+            if host is not None:
+                found = host.module(_MODULE, args, check_mode=True)
+            else:
+                already_sent = sent.knows if sent is not None else nothing_sent
+                direct = self.direct.with_flow(partial(application_settings, already_sent=already_sent))
+                found = run_here(_MODULE, direct, args, Run(check_mode=True, invocation=False))
+            if found.get("failed"):
+                raise Problem(in_words_of_the_role(str(found.get("msg"))))
+            add_comparison(entry, found, options, origins, PREFIX + "state", sent)
+            providers = self._values["media_providers"]
+            if providers is not None and options.get("state") != "absent":
+                found = self._keep_providers(providers, Run(check_mode=True, invocation=False), host)
+                if found.get("failed"):
+                    raise Problem(in_words_of_the_role(str(found.get("msg"))))
+                wanted = {name: show_provider(one) for name, one in read_providers(providers).items()}
+                names = found["changed_settings"]
+                add_providers(entry, names, found["before"], wanted, PREFIX + "media_providers")
+
+    @contextlib.contextmanager
+    def _telling(self, entry: Entry) -> Iterator[None]:
+        """Whatever goes wrong is said in the report, and keeps no other client out of it."""
+        try:
+            yield
+        except (InvalidVariables, InvalidOptions, Problem) as problem:
+            text = in_words_of_the_role(str(problem))
+        except AnsibleConnectionFailure as error:
+            text = f"unreachable: {error}"
+        except AnsibleError as error:
+            text = str(error)
+        except Exception as error:  # noqa: BLE001 - a traceback would show values
+            text = unexpected(error)
+        else:
+            return
+        add_error(entry, scrub(text, _secrets_in(getattr(self, "_values", None) or _unread(self._vars))))
+
+    # --- all of them -----------------------------------------------------------------------------------------
+
+    def _hosts(self) -> list[str]:
+        return [str(host) for host in self._vars["ansible_play_hosts_all"]]
+
+    def _left(self) -> Result:
+        """The clients that only another host can ask."""
+        known = {host: recall("drift", host) for host in self._hosts()}
+        left = [{"client": host, "where": one["left"]["where"]} for host, one in known.items() if one and one["left"]]
+        return {"left": left}
+
+    def _report(self) -> Result:
+        args = as_a_module_gets_it({name: value for name, value in self._task.args.items() if name != "entry"})
+        # As with the role's variables, an empty text counts as not given.
+        validated = _REPORT.validate({f"wa_drift_{name}": args[name] for name in args if args[name] not in (None, "")})
+        options = validated.validated_parameters
+        report = as_report([self._entry_of(host) for host in self._hosts()], now())
+        totals = in_words(report["summary"])
+        display.display("\n".join(as_table(report)))
+        result: Result = {"summary": report["summary"], "files": [], "msg": totals}
+        if validated.error_messages:
+            return {**result, "failed": True, "msg": validated.error_messages[0]}
+        files = {f"drift.{form}": RENDERERS[form](report) for form in options["wa_drift_formats"]}
+        try:
+            result["files"] = write_files(Path(options["wa_drift_dir"]), files)
+        except OSError as error:
+            return {**result, "failed": True, "msg": f"wa_drift_dir: {error.filename}: {error.strerror}"}
+        if options["wa_drift_fail"] and report["summary"]["converged"] != report["summary"]["clients"]:
+            result.update(failed=True, msg=f"not every client is as declared ({totals})")
+        return result
+
+    def _entry_of(self, host: str) -> Entry:
+        carried = recall("drift", host)
+        if carried is not None and carried["left"] is None:
+            return dict(carried["entry"])
+        # The task broke down before this action could say anything, or on the way to the host that was to ask.
+        entry = carried["entry"] if carried is not None else new_entry(host)
+        variables = self._vars["hostvars"].raw_get(host)
+        said = variables.get(_REGISTERED) or {}
+        reason = (
+            str(said.get("msg") or "") if carried is None else f"could not be asked from {carried['left']['where']}"
+        )
+        prefix = "unreachable: " if said.get("unreachable") and not reason.startswith("unreachable") else ""
+        text = f"{prefix}{reason or 'the task on this host was broken off'}"
+        add_error(entry, scrub(text, _secrets_in(_unread(variables))))
+        return finish(entry)
+
+
+def write_files(directory: Path, texts: Mapping[str, str]) -> list[str]:
+    """Writes files, each complete or not at all; their absolute paths. Raises OSError."""
+    directory = directory.absolute()
+    directory.mkdir(parents=True, exist_ok=True)
+    drafts: dict[Path, Path] = {}
+    try:
+        for name, text in texts.items():
+            draft = directory / f".{name}.{secrets.token_hex(8)}"
+            drafts[draft] = directory / name
+            with draft.open("x", encoding="utf-8", newline="") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+        for draft, path in drafts.items():
+            draft.replace(path)
+    finally:
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
+    return [str(path) for path in drafts.values()]
+
+
+def _unread(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The role's variables as they are, where they could not be rendered."""
+    return {name[len(PREFIX) :]: variables.get(name) for name in NAMES}
+
+
+def _secrets_in(values: Mapping[str, Any]) -> set[str]:
+    """What of the role's variables must not be seen."""
+    found: set[str] = set()
+    for part in (values, *({name: value} for name, value in values.items())):
+        with contextlib.suppress(Exception):  # a vaulted text that cannot be opened gives nothing away
+            found |= secrets_of(part)
+    return found

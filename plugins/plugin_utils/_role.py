@@ -1,0 +1,179 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What actions that read the role's variables have in common.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
+from ansible_collections.wabiz.onprem.plugins.module_utils._providers import (
+    media_provider_info_spec,
+    media_providers,
+    read_providers,
+)
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import as_plain, is_single, member_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, parse, under_other_names
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Store
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
+    CONNECTION,
+    NAMES,
+    OF_MODULE,
+    PREFIX,
+    InvalidVariables,
+    declaration,
+    declares_anything,
+    read_variables,
+    without_omitted,
+)
+
+Result = dict[str, Any]
+
+_CONTROLLER = ("localhost", "127.0.0.1", "::1")
+
+
+def in_words_of_the_role(message: str) -> str:
+    """A message of the module, whose options are variables of the role."""
+    option, colon, rest = message.partition(": ")
+    return f"{PREFIX}{option}: {rest}" if colon and PREFIX + option in NAMES else message
+
+
+class RoleAction(DirectAction):
+    """An action for which the variables of the role say what is meant; C(_vars) are the task's."""
+
+    _vars: dict[str, Any]
+
+    providers = DirectFlow(media_provider_info_spec(), partial(media_providers, wanted={}))
+
+    def _read(self) -> None:
+        """Reads the role's variables. Raises InvalidVariables and Problem."""
+        self._own = str(self._vars["inventory_hostname"])
+        said = {name: self._vars[name] for name in NAMES if name in self._vars}
+        single = is_single(self._vars)
+        if single:
+            said.pop(PREFIX + "cluster", None)  # what the role's default says: a template less to render
+        rendered = self._templar.template(said)
+        self._values = read_variables(as_plain(without_omitted(rendered, self._vars.get("omit"))))
+        self._cluster = str(self._values["cluster"] or self._own)
+        if self._values["api_url"] is None:
+            address = self._templar.template(self._vars.get("ansible_host", self._own))
+            self._values["api_url"] = f"https://{address}:9090"
+        self._single = single or self._cluster == self._own
+        self._member = replace(
+            member_of(self._own, self._values, True),
+            options=self._module_defaults(self._values["restart_backend"], self._vars),
+        )
+        self._api = self._where_the_api_is_called()
+        refusal = BACKENDS[self._member.backend].refusal(self._member)
+        if refusal is not None:
+            raise Problem(refusal)
+        if not self._single and any(self._task.environment or ()):
+            # Another host of the cluster may act, and Ansible has rendered this for the present host only.
+            keep(self._own_environment(), "environment", self._own)
+
+    def _connection_options(self) -> dict[str, Any]:
+        return {name: self._values[name] for name in CONNECTION if self._values[name] is not None}
+
+    def _declared(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The declaration as arguments of the module, without the connection's, and which variable says each setting.
+
+        Raises InvalidVariables.
+        """
+        options = {name: self._values[name] for name in OF_MODULE if self._values[name] is not None}
+        if self._task.args.get("resets") or options.get("state") == "absent":
+            return {**options, "state": "absent"}, {}  # whatever the inventory declares
+        settings, extra, origins = declaration(self._values)
+        if not declares_anything(settings, extra) and self._values["media_providers"] is None:
+            raise InvalidVariables(
+                f"{PREFIX}values: nothing is declared; declare settings in it or in another layer, or set "
+                f"{PREFIX}state to absent to reset them"
+            )
+        # The module insists on one of the two, and media providers alone are a declaration as well.
+        options.update(
+            {"extra_settings": extra} if extra else {}, **({"settings": settings} if settings or not extra else {})
+        )
+        return options, origins
+
+    def _store(self) -> Store:
+        """Where the record of the present host lies, as this task may reach it."""
+        client = str(self._values["api_url"])
+        return BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, client)
+
+    def _is_local(self) -> bool:
+        """Whether the present host is this machine and this account."""
+        return bool(self._connection.transport == "local" and self._connection.become is None)
+
+    def _record_in(self, store: Store) -> Record:
+        """The record of the present host. Raises Problem and Unreadable."""
+        place = store.read_here() if isinstance(store, FileStore) and self._is_local() else store.read()
+        problem = str(place.unusable) if place.hidden else under_other_names(place.others)
+        if problem is not None:
+            raise Problem(problem)
+        return Record(self._cluster, self._own) if place.text is None else parse(place.text, self._cluster, self._own)
+
+    def _keep_providers(self, wanted: list[dict[str, Any]], run: Run, host: ConnectedHost | None) -> Result:
+        """Brings the media providers to what is declared. Nothing has to restart for them.
+
+        host: where modules do it, None for this process.
+        """
+        if host is None:
+            direct = self.providers.with_flow(partial(media_providers, wanted=read_providers(wanted)))
+            return run_here("wabiz.onprem.wa_media_provider", direct, self._connection_options(), run)
+
+        def call(module: str, options: Mapping[str, Any]) -> Result:
+            arguments = {**self._connection_options(), **options}
+            return host.module(f"wabiz.onprem.{module}", arguments, check_mode=run.check_mode)
+
+        return keep_by_modules(call, wanted)
+
+    def _host(self) -> ConnectedHost:
+        return ConnectedHost(self, self._own_environment(), self._vars)
+
+    def _own_environment(self) -> dict[str, str]:
+        together: dict[str, str] = {}
+        for layer in self._task.environment or ():
+            together.update({str(name): str(value) for name, value in (self._templar.template(layer) or {}).items()})
+        return together
+
+    def _module_defaults(self, backend: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """What the play gives to the modules that a backend uses."""
+        group = BACKENDS[backend].module_defaults
+        together: dict[str, Any] = {}
+        for layer in (self._task.module_defaults or ()) if group else ():
+            together.update(self._render(layer.get(group) or {}, variables))
+        return dict(as_plain(together))
+
+    def _render(self, value: Any, variables: Mapping[str, Any]) -> Any:
+        return self._templar.copy_with_new_env(available_variables=variables).template(value)
+
+    def _where_the_api_is_called(self) -> str | None:
+        """The host that calls the API; None where that is the controller, and nothing asks for a process of its own.
+
+        API calls never need become, whatever the play says for the containers' sake.
+        """
+        delegate = str(self._values["api_delegate"])
+        here = HAS_REQUESTS and self._switched_on(self._vars)
+        if delegate == self._own:
+            here = here and self._connection.transport == "local" and self._same_python(self._vars)
+        elif delegate in self._vars["groups"]["all"]:
+            # Not through hostvars, which would render every variable of that host.
+            facts = self._vars["hostvars"].raw_get(delegate)
+            here = here and facts.get("ansible_connection") == "local" and self._same_python(facts)
+        else:
+            here = here and delegate in _CONTROLLER
+        return None if here else delegate
