@@ -229,6 +229,44 @@ def test_settings_that_the_client_does_not_report(ansible: AnsibleCommands, new_
         assert clients_of(ansible)["one"]["state"] == "converged"
 
 
+@pytest.mark.parametrize("path", [{}, {"wabiz_direct_execution": False}], ids=["in-process", "module"])
+def test_media_providers_are_part_of_the_declaration(
+    ansible: AnsibleCommands, new_single: NewDeployment, path: dict[str, Any]
+) -> None:
+    def provider(name: str, password: str) -> dict[str, Any]:
+        return {"name": name, "type": "www", "config": {"basic": {"username": "me", "password": password}}}
+
+    single = new_single()
+    converge(ansible, single)
+    there = [provider("same", "canary-1"), provider("secret", "canary-2"), provider("more", "canary-3")]
+    single.client.control.store_providers(there)
+    declared = [
+        {"name": name, "basic": {"username": "me", "password": password}}
+        for name, password in (("same", "canary-1"), ("secret", "canary-4"), ("less", "canary-5"))
+    ]
+    run = drift(ansible, [single], "-vvv", variables={"wa_settings_media_providers": declared, **path})
+    assert run.rc == 0, run.output
+    client = clients_of(ansible)["one"]
+    assert client["state"] == "drifted"
+    told = {one["setting"]: one for one in client["differences"]}
+    assert sorted(told) == ["media.providers.less", "media.providers.more", "media.providers.secret"]
+    assert {one["layer"] for one in told.values()} == {"wa_settings_media_providers"}
+    assert [told[f"media.providers.{name}"]["secret_changed"] for name in ("less", "more", "secret")] == [
+        False,
+        False,
+        True,
+    ]
+    assert told["media.providers.less"]["current"] is None
+    assert told["media.providers.more"]["wanted"] is None
+    assert told["media.providers.secret"]["current"]["config"]["basic"] == {"username": "me", "password": "********"}
+    assert single.client.control.providers() == there
+    assert untouched(single)
+    assert "canary" not in run.output + (ansible.inputs / "wa-drift" / "drift.html").read_text(encoding="utf-8")
+    alone = {"wa_settings_values": {}, "wa_settings_media_providers": [], **path}
+    assert drift(ansible, [single], variables=alone).rc == 0
+    assert len(clients_of(ansible)["one"]["differences"]) == 3
+
+
 @pytest.mark.parametrize(
     "where", ["the host itself", "another host", "the controller by modules", "another host that is gone"]
 )
@@ -308,6 +346,16 @@ def test_record_that_tells_nothing(ansible: AnsibleCommands, new_single: NewDepl
     assert clients["broken"]["pending_restart"]["containers"] == ["all coreapps", "all masters"]
     assert "elsewhere.example.com" in clients["others"]["error"]
     assert clients["others"]["pending_restart"] is None
+
+
+def test_what_is_pending_under_another_name_is_not_lost(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    single = new_single(wa_settings_cluster="former")
+    assert apply(ansible, [single], VALUES, variables=NEVER).rc == 0
+    single.extra.clear()
+    assert drift(ansible, [single]).rc == 0
+    client = clients_of(ansible)["one"]
+    assert (client["state"], client["differences"]) == ("failed", [])
+    assert "former" in client["error"]
 
 
 def test_target_and_limit_choose_the_clients(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
