@@ -11,7 +11,7 @@ SETUP = $(PYTHON) tests/setup
 GROUPS = unit integration smoke containers molecule sanity lint build
 
 .DEFAULT_GOAL := help
-.PHONY: help test kills kubernetes demo bench docs format clean python $(GROUPS)
+.PHONY: help test thorough kills demo bench docs format clean python $(GROUPS)
 
 help:  ## show this list
 	@sed -n 's/^\([a-z$$()A-Z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sed 's/$$(GROUPS)/$(GROUPS)/' | expand -t 12
@@ -28,8 +28,8 @@ $(GROUPS): python  ## one group of steps of `make test`
 kills: python  ## runs of the role, killed at random moments, KILLS=60 times
 	@WABIZ_KILLS=$(or $(KILLS),60) $(SETUP) run --pytest="-k test_kills" promises containers
 
-kubernetes: python  ## what takes long on a real Kubernetes API server
-	@$(SETUP) run --pytest="-m=thorough" kubernetes
+thorough: python  ## `make test` and all that takes too long for it; STEPS="kubernetes" for some of it
+	@WABIZ_THOROUGH=1 $(SETUP) run --pytest="$(ARGS)" $(STEPS)
 
 demo: python  ## the main job on local emulated clients, without a container engine
 	@$(SETUP) exec tests/demo/demo.py $(ARGS)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ ANSWER_SECONDS = 20.0
 START_SECONDS = 60.0
 POLL_SECONDS = 0.25
 PID_FILE = CACHE / "dockerd.pid"
+
+# Steps that run side by side may both need some.
+_PACKAGES = threading.Lock()
 
 
 class EngineMissing(Exception):
@@ -130,9 +134,10 @@ def install_packages(packages: Mapping[str, str]) -> None:
     say("  packages: " + ", ".join(missing))
     log = LOGS / "packages.log"
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    require(["apt-get", "update", "--quiet"], log, what="apt-get update", env=env)
     install = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *missing]
-    require(install, log, what="apt-get install", env=env)
+    with _PACKAGES:
+        require(["apt-get", "update", "--quiet"], log, what="apt-get update", env=env)
+        require(install, log, what="apt-get install", env=env)
 
 
 def _start_daemon() -> None:

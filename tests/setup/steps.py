@@ -21,34 +21,35 @@ from images import ensure_images
 from locations import CACHE, COLLECTION_PATH, COLLECTIONS, EMULATOR, ROOT
 from progress import SetupFailed
 from pythons import find_python
-from runner import Session, Step, StepFailed, StepSkipped
+from runner import THOROUGH, Session, Step, StepFailed, StepSkipped
 from trees import copy_collection
 from venvs import BENCH, BROWSER, CORES, LINT, OTHER_CLIENTS, Environment
 
-PYTEST = ("-m", "pytest", "-ra", "--strict-markers")
+PYTEST = ("-m", "pytest", "-ra", "--strict-markers", "--durations=15")
 SANITY_CORES = ("core-2.16", "core-newest")
 # What 2.18.1 has of its own is how many tasks a play takes, which no unit shows.
 UNIT_CORES = ("core-2.16", "core-2.19", "core-newest")
-# The newest release runs everything, the others what depends on the release: the modules over both paths, the role's
-# course, how it reads variables, and how many tasks it takes.
-ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 MODULES = "tests/integration/modules"
+ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 PROMISES = "tests/integration/promises"
-ROLE_TESTS = (
-    ROLE_COURSE,
-    *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables", "what_people_see")),
-    "tests/integration/drift",
-)
-# The modules of kubernetes.core take seconds each, so these tests go side by side with the others.
+DRIFT = "tests/integration/drift"
 KUBERNETES = "tests/integration/kubernetes"
 # In an environment of their own, with what drives a browser.
 BROWSER_TESTS = "tests/integration/browser"
+# The newest release runs everything, the others what depends on the release: the execution path, the role's course, how
+# it reads variables, and how many tasks it takes.
+HOW_MANY_TASKS = (ROLE_COURSE, f"{PROMISES}/test_what_people_see.py")
+WHAT_DEPENDS = (
+    *(f"{MODULES}/test_{name}.py" for name in ("execution_path", "task_keywords")),
+    *HOW_MANY_TASKS,
+    *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables")),
+)
 INTEGRATION_TESTS = {
-    "core-2.16": (MODULES, *ROLE_TESTS, f"{PROMISES}/test_over_ssh.py"),
-    "core-2.18": ROLE_TESTS,
-    "core-2.19": (f"{MODULES}/test_execution_path.py", f"{MODULES}/test_task_keywords.py", *ROLE_TESTS),
+    "core-2.16": (*WHAT_DEPENDS, f"{PROMISES}/test_over_ssh.py", DRIFT),
+    "core-2.18": HOW_MANY_TASKS,
+    "core-2.19": WHAT_DEPENDS,
 }
-# In a step of its own, in the other lane: together with the rest it would take longer than all that follows there.
+# In steps of their own.
 SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS)
 # ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
 CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
@@ -61,42 +62,41 @@ SHIPPED_FILES = {"FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "CH
 
 def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
     """Return every step, in the order of the summary; `pytest_arguments` go to each run of pytest."""
-    steps = [
-        Step("ruff", "lint", "code", _ruff),
-        Step("mypy", "lint", "code", _mypy),
-        Step("yamllint", "lint", "code", _yamllint),
-        Step("changelog", "lint", "code", _changelog),
-        Step("ansible-lint", "lint", "code", _ansible_lint),
-        Step("ansible-doc", "lint", "code", _ansible_doc),
-        Step("build", "build", "code", _build),
+    cores = {environment.name: environment for environment in CORES}
+    units = {
+        name: Step(f"unit-{name}", "unit", functools.partial(_unit, cores[name], pytest_arguments))
+        for name in UNIT_CORES
+    }
+    integrations = {
+        name: Step(f"integration-{name}", "integration", functools.partial(_integration, core, pytest_arguments))
+        for name, core in cores.items()
+    }
+    newest = CORES[-1].name
+    # What takes seconds first, then what takes longest, so that both ends of the work are reached at the same time.
+    return [
+        Step("ruff", "lint", _ruff),
+        Step("mypy", "lint", _mypy),
+        Step("yamllint", "lint", _yamllint),
+        Step("changelog", "lint", _changelog),
+        Step("ansible-lint", "lint", _ansible_lint),
+        Step("ansible-doc", "lint", _ansible_doc),
+        Step("containers", "containers", functools.partial(_containers, pytest_arguments), claims="engine"),
+        Step("promises", "integration", functools.partial(_promises, pytest_arguments)),
+        integrations.pop(newest),
+        Step("kubernetes", "integration", functools.partial(_kubernetes, pytest_arguments)),
+        units.pop(newest),
+        *integrations.values(),
+        *units.values(),
+        *(Step(f"sanity-{name}", "sanity", functools.partial(_sanity, cores[name])) for name in SANITY_CORES),
+        Step("build", "build", _build),
+        Step("bench-quick", "smoke", _bench_quick),
+        Step("browser", "integration", functools.partial(_browser, pytest_arguments)),
+        Step("molecule", "molecule", _molecule),
+        Step("molecule-containers", "molecule", _molecule_containers, claims="engine"),
+        Step("bench-containers", "containers", _bench_containers, claims="engine"),
+        Step(f"sanity-python-{OLDEST_PYTHON}", "sanity", _sanity_oldest_python),
+        Step("demo", "smoke", _demo),
     ]
-    steps += [
-        Step(f"sanity-{environment.name}", "sanity", "code", functools.partial(_sanity, environment))
-        for environment in CORES
-        if environment.name in SANITY_CORES
-    ]
-    steps.append(Step(f"sanity-python-{OLDEST_PYTHON}", "sanity", "code", _sanity_oldest_python))
-    for environment in CORES:
-        if environment.name in UNIT_CORES:
-            action = functools.partial(_unit, environment, pytest_arguments)
-            steps.append(Step(f"unit-{environment.name}", "unit", "code", action))
-    for environment in CORES:
-        action = functools.partial(_integration, environment, pytest_arguments)
-        # What takes longest has a lane to itself and to all that follows.
-        lane = "behaviour" if environment == CORES[-1] else "code"
-        steps.append(Step(f"integration-{environment.name}", "integration", lane, action))
-    steps += [
-        Step("promises", "integration", "code", functools.partial(_promises, pytest_arguments)),
-        Step("kubernetes", "integration", "behaviour", functools.partial(_kubernetes, pytest_arguments)),
-        Step("browser", "integration", "code", functools.partial(_browser, pytest_arguments)),
-        Step("demo", "smoke", "behaviour", _demo),
-        Step("bench-quick", "smoke", "behaviour", _bench_quick),
-        Step("molecule", "molecule", "behaviour", _molecule),
-        Step("molecule-containers", "molecule", "behaviour", _molecule_containers),
-        Step("containers", "containers", "behaviour", functools.partial(_containers, pytest_arguments)),
-        Step("bench-containers", "containers", "behaviour", _bench_containers),
-    ]
-    return steps
 
 
 def environments_of(step: Step) -> tuple[Environment, ...]:
@@ -310,27 +310,30 @@ def _unit(environment: Environment, arguments: tuple[str, ...], session: Session
 
 
 def _integration(environment: Environment, arguments: tuple[str, ...], session: Session) -> None:
-    env = _ready(environment)
     everything = ("tests/integration", *(f"--ignore={folder}" for folder in SEPARATE))
     tests = INTEGRATION_TESTS.get(environment.name, everything)
-    session.run([environment.python, *PYTEST, "-m", "not containers", *tests, *arguments], env=env)
+    if THOROUGH and tests is not everything:
+        tests = (MODULES, PROMISES, DRIFT, ROLE_COURSE)
+    _test(session, environment, _ready(environment), "not containers", *tests, *arguments)
+
+
+def _test(session: Session, environment: Environment, env: Mapping[str, str], marks: str, *arguments: str) -> None:
+    marks = marks if THOROUGH else f"{marks} and not thorough"
+    session.run([environment.python, *PYTEST, "-m", marks, *arguments], env=env)
 
 
 def _promises(arguments: tuple[str, ...], session: Session) -> None:
     """What is promised of the role, on the newest release; where an engine matters, the step `containers` has it."""
-    environment = CORES[-1]
-    env = _ready(environment)
-    session.run([environment.python, *PYTEST, "-m", "not containers", PROMISES, *arguments], env=env)
+    _test(session, CORES[-1], _ready(CORES[-1]), "not containers", PROMISES, *arguments)
 
 
 def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:
-    environment = CORES[-1]
-    env = _ready(environment)
+    env = _ready(CORES[-1])
     try:
         env[ASSETS_VARIABLE] = str(ensure_control_plane())
     except EngineMissing as fault:
         raise _without("Kubernetes", fault) from fault
-    session.run([environment.python, *PYTEST, "-m", "not thorough", KUBERNETES, *arguments], env=env)
+    _test(session, CORES[-1], env, "not containers", KUBERNETES, *arguments)
 
 
 def _browser(arguments: tuple[str, ...], session: Session) -> None:
@@ -344,11 +347,10 @@ def _browser(arguments: tuple[str, ...], session: Session) -> None:
 
 
 def _containers(arguments: tuple[str, ...], session: Session) -> None:
-    environment = CORES[-1]
-    env = _ready(environment) | _ready_engine() | _other_clients()
+    env = _ready(CORES[-1]) | _ready_engine() | _other_clients()
     # In this order: deployments that several tests share stay up, and some promises are about a host without others.
     tests = (PROMISES, "tests/integration/containers")
-    session.run([environment.python, *PYTEST, "-m", "containers", *tests, *arguments], env=env)
+    _test(session, CORES[-1], env, "containers", *tests, *arguments)
 
 
 def _demo(session: Session) -> None:
