@@ -51,7 +51,7 @@ CLEANING = frozenset({"note", "release"})
 # An item of these alone was skipped if its node is not to restart, or later.
 _OF_NODE = frozenset({"gate", "restart", "wait", "settle"})
 FLOWS = {
-    "wa_application_settings": DirectFlow(application_settings_spec(), partial(application_settings, with_health=True)),
+    "wa_application_settings": DirectFlow(application_settings_spec(), application_settings),
     "wa_health_info": DirectFlow(health_info_spec(), health_info),
 }
 _clients: dict[tuple[str, bool], Client] = {}
@@ -67,20 +67,25 @@ class TaskPort:
         self._work = work
         self._context = context = work.context
         environment = context.environment
+        if context.api_here:
+            # This process is a worker of its own, so the task's environment can be its own, too.
+            os.environ.update(environment)
         if environment and host != context.host:
             environment = recall("environment", host) or environment
         self.host = ConnectedHost(action, environment, task_vars)
+        self._stores: dict[tuple[str, str], Store] = {}
 
     def store(self, member: Member, cluster: str) -> Store:
-        client = str(self._context.connection["api_url"])
-        return BACKENDS[member.backend].store(self.host, member, cluster, client)
+        key = (member.host, cluster)
+        if key not in self._stores:
+            client = str(self._context.connection["api_url"])
+            self._stores[key] = BACKENDS[member.backend].store(self.host, member, cluster, client)
+        return self._stores[key]
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:
         given = {**self._context.connection, **arguments}
         task = self._action._task
         if self._context.api_here:
-            # This process is a worker of its own, so the task's environment can be its own, too.
-            os.environ.update(self._context.environment)
             run = Run(
                 check_mode=check_mode,
                 diff_mode=bool(task.diff),

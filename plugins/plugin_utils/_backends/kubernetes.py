@@ -19,6 +19,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import cached_property
 from typing import Any
 
 from ansible.plugins.loader import module_loader
@@ -365,6 +366,7 @@ class _ConfigMapStore:
         self._labels = {"app.kubernetes.io/managed-by": "wabiz.onprem"}
         self.name = f"ConfigMap {self._object}"
 
+    @cached_property
     def _namespace(self) -> str:
         named = [name.split("/")[0] for name in self._member.containers if "/" in name and "=" not in name]
         given = named[0] if named else str(self._member.options.get("namespace") or "")
@@ -373,17 +375,16 @@ class _ConfigMapStore:
         found = Kubernetes.deployments(self._host, self._member)
         return _namespace(found[0]) if found else "default"
 
-    def _read(self) -> tuple[str, Resource | None, list[Resource]]:
-        """The namespace, the ConfigMap of the record, and those of all other records there."""
-        namespace = self._namespace()
+    def _found(self) -> tuple[Resource | None, list[Resource]]:
+        """The ConfigMap of the record, and those of all other records there."""
         labels = [f"{name}={value}" for name, value in self._labels.items()]
-        options = {"namespace": namespace, "label_selectors": labels}
+        options = {"namespace": self._namespace, "label_selectors": labels}
         found = Kubernetes.resources(self._host, self._member, "ConfigMap", "v1", **options)
         own = next((one for one in found if _metadata(one).get("name") == self._object), None)
-        return namespace, own, [one for one in found if one is not own]
+        return own, [one for one in found if one is not own]
 
     def read(self) -> Place:
-        _namespace, own, others = self._read()
+        own, others = self._found()
         texts = [(f"ConfigMap {_metadata(other).get('name')}", self._text(other) or "") for other in others]
         needle = f'"client": {json.dumps(self._client)}'
         return Place(
@@ -395,22 +396,31 @@ class _ConfigMapStore:
         return None if found is None else str((found.get("data") or {}).get("record", "")) or None
 
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
-        namespace, found, _others = self._read()
+        found, _others = self._found()
+        if found is None and new is not None:
+            # What is not there has no version to compare, so that two writers could both create it with their text.
+            self._put({})
+            found, _others = self._found()
         text = self._text(found)
         if (text or "").strip() != (old or "").strip():
             return Place(text)
-        version = {} if found is None else {"resourceVersion": _metadata(found).get("resourceVersion")}
-        target = {"name": self._object, "namespace": namespace, "api_version": "v1", "kind": "ConfigMap"}
+        version = {"resourceVersion": _metadata(found or {}).get("resourceVersion")}
         try:
             if new is not None:
-                metadata = {"name": self._object, "namespace": namespace, "labels": self._labels, **version}
-                definition = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"record": new}}
-                Kubernetes.call(self._host, self._member, "k8s", state="present", definition=definition)
+                self._put({"data": {"record": new}}, **version)
             elif found is not None:
+                target = {"name": self._object, "namespace": self._namespace, "api_version": "v1", "kind": "ConfigMap"}
                 Kubernetes.call(
                     self._host, self._member, "k8s", state="absent", delete_options={"preconditions": version}, **target
                 )
         except Problem as problem:
-            if "onflict" not in str(problem):
+            # Somebody else was faster: they changed it, or took it away.
+            if not re.search("onflict|resourceVersion", str(problem)):
                 raise
-        return self.read()
+            return self.read()
+        return Place(new)
+
+    def _put(self, content: Mapping[str, Any], **version: Any) -> None:
+        metadata = {"name": self._object, "namespace": self._namespace, "labels": self._labels, **version}
+        definition = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **content}
+        Kubernetes.call(self._host, self._member, "k8s", state="present", definition=definition)
