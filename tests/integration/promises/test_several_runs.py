@@ -77,6 +77,7 @@ def test_second_run_that_wants_nothing_new_restarts_nothing_more(trio: Deploymen
     assert [run.rc for run in finished] == [0, 0], "\n".join(run.output for run in finished)
     assert sorted(trio.starts()) == NODES
     assert most_down(trio) == 1
+    assert changed(finished[1]) == 0, finished[1].output
 
 
 def test_two_restarts_by_themselves_go_one_after_the_other(trio: Deployment, tmp_path: Path) -> None:
