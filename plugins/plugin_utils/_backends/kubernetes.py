@@ -364,6 +364,7 @@ class _ConfigMapStore:
         digest = hashlib.sha256(f"{cluster}\n{member.host}".encode()).hexdigest()
         self._object = f"wabiz-onprem-{digest[:20]}"
         self._labels = {"app.kubernetes.io/managed-by": "wabiz.onprem"}
+        self._seen: list[Resource | None] = []  # the ConfigMap as it was last seen; empty before the first look
         self.name = f"ConfigMap {self._object}"
 
     @cached_property
@@ -375,52 +376,71 @@ class _ConfigMapStore:
         found = Kubernetes.deployments(self._host, self._member)
         return _namespace(found[0]) if found else "default"
 
-    def _found(self) -> tuple[Resource | None, list[Resource]]:
-        """The ConfigMap of the record, and those of all other records there."""
+    def _look(self) -> list[Resource]:
+        """Sees the ConfigMap of the record; those of all other records there."""
         labels = [f"{name}={value}" for name, value in self._labels.items()]
         options = {"namespace": self._namespace, "label_selectors": labels}
         found = Kubernetes.resources(self._host, self._member, "ConfigMap", "v1", **options)
         own = next((one for one in found if _metadata(one).get("name") == self._object), None)
-        return own, [one for one in found if one is not own]
+        self._seen = [own]
+        return [one for one in found if one is not own]
 
-    def read(self) -> Place:
-        own, others = self._found()
-        texts = [(f"ConfigMap {_metadata(other).get('name')}", self._text(other) or "") for other in others]
-        needle = f'"client": {json.dumps(self._client)}'
-        return Place(
-            self._text(own), others=tuple((name, text) for name, text in texts if self._client and needle in text)
-        )
+    def _text(self) -> str | None:
+        return self._record(self._seen[0])
 
     @staticmethod
-    def _text(found: Resource | None) -> str | None:
+    def _record(found: Resource | None) -> str | None:
         return None if found is None else str((found.get("data") or {}).get("record", "")) or None
 
+    def read(self) -> Place:
+        others = self._look()
+        texts = [(f"ConfigMap {_metadata(other).get('name')}", self._record(other) or "") for other in others]
+        needle = f'"client": {json.dumps(self._client)}'
+        return Place(
+            self._text(), others=tuple((name, text) for name, text in texts if self._client and needle in text)
+        )
+
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
-        found, _others = self._found()
-        if found is None and new is not None:
-            # What is not there has no version to compare, so that two writers could both create it with their text.
-            self._put({})
-            found, _others = self._found()
-        text = self._text(found)
-        if (text or "").strip() != (old or "").strip():
-            return Place(text)
-        version = {"resourceVersion": _metadata(found or {}).get("resourceVersion")}
+        # What was seen before will do: the API server compares the version. But it may not be what is known of it here.
+        if not self._seen or not _same(self._text(), old):
+            self._look()
+        if not _same(self._text(), old):
+            return Place(self._text())
         try:
             if new is not None:
-                self._put({"data": {"record": new}}, **version)
-            elif found is not None:
-                target = {"name": self._object, "namespace": self._namespace, "api_version": "v1", "kind": "ConfigMap"}
-                Kubernetes.call(
-                    self._host, self._member, "k8s", state="absent", delete_options={"preconditions": version}, **target
-                )
+                return Place(self._write(new))
+            self._remove()
         except Problem as problem:
             # Somebody else was faster: they changed it, or took it away.
             if not re.search("onflict|resourceVersion", str(problem)):
                 raise
             return self.read()
-        return Place(new)
+        return Place()
+
+    def _write(self, text: str) -> str | None:
+        """Replaces what was seen; the record that is there now."""
+        if self._seen[0] is None:
+            # What is not there has no version to compare, so that each of two writers could create it with its text.
+            self._put({})
+            if self._text() is not None:
+                return self._text()
+        self._put({"data": {"record": text}}, resourceVersion=_metadata(self._seen[0] or {}).get("resourceVersion"))
+        return text
 
     def _put(self, content: Mapping[str, Any], **version: Any) -> None:
         metadata = {"name": self._object, "namespace": self._namespace, "labels": self._labels, **version}
         definition = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **content}
-        Kubernetes.call(self._host, self._member, "k8s", state="present", definition=definition)
+        answer = Kubernetes.call(self._host, self._member, "k8s", state="present", definition=definition)
+        self._seen = [answer["result"]]
+
+    def _remove(self) -> None:
+        if self._seen[0] is not None:
+            version = {"resourceVersion": _metadata(self._seen[0]).get("resourceVersion")}
+            target = {"name": self._object, "namespace": self._namespace, "api_version": "v1", "kind": "ConfigMap"}
+            delete = {"preconditions": version}
+            Kubernetes.call(self._host, self._member, "k8s", state="absent", delete_options=delete, **target)
+            self._seen = [None]
+
+
+def _same(one: str | None, other: str | None) -> bool:
+    return (one or "").strip() == (other or "").strip()

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from support.commands import AnsibleCommands, CommandRun
-from support.kubernetes.api import Object
 from support.kubernetes.manifests import NO_STRATEGY, NO_SURGE, RECREATE, SURGE, Manifests, helm, meta, meta_single
 from support.kubernetes.releases import RIGHTS, NewRelease, Release, apply_on_kubernetes
 
@@ -54,17 +53,21 @@ def together(*releases: Manifests) -> Manifests:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check",)], ids=["apply", "check"])
-@pytest.mark.parametrize("strategy", [NO_SURGE, SURGE, NO_STRATEGY], ids=["no-surge", "surge", "no-strategy"])
 def test_outside_a_cluster_nothing_but_recreate_is_accepted(
-    ansible: AnsibleCommands, new_release: NewRelease, strategy: Object, arguments: tuple[str, ...]
+    ansible: AnsibleCommands, new_release: NewRelease, arguments: tuple[str, ...]
 ) -> None:
-    number = [NO_SURGE, SURGE, NO_STRATEGY].index(strategy)
-    release = new_release(f"a-refused-{number}-{len(arguments)}", meta_single(strategy))
-    run = run_role(ansible, [release], *arguments)
+    strategies = {"no-surge": NO_SURGE, "surge": SURGE, "no-strategy": NO_STRATEGY}
+    releases = [
+        new_release(f"a-refused-{name}-{len(arguments)}", meta_single(strategy))
+        for name, strategy in strategies.items()
+    ]
+    run = run_role(ansible, releases, *arguments)
     assert run.rc != 0
-    assert "Recreate" in words(run)
-    assert f"{release.namespace}/coreapp" in words(run)
-    assert untouched(release)
+    assert words(run).count("the strategy Recreate") >= len(releases), run.output
+    for release in releases:
+        assert run.stats()[release.name]["failures"] == 1, run.output
+        assert f"{release.namespace}/coreapp" in words(run)
+        assert untouched(release)
 
 
 def test_slow_end_of_the_old_pod_never_makes_two_coreapps(ansible: AnsibleCommands, new_release: NewRelease) -> None:
@@ -76,14 +79,13 @@ def test_slow_end_of_the_old_pod_never_makes_two_coreapps(ansible: AnsibleComman
     assert release.running("log_level") == {"warning"}
 
 
-@pytest.mark.parametrize("strategy", [SURGE, NO_SURGE], ids=["surge", "no-surge"])
-def test_in_a_cluster_the_strategy_is_the_users(
-    ansible: AnsibleCommands, new_release: NewRelease, strategy: Object
-) -> None:
-    release = new_release(f"a-cluster-{'surge' if strategy is SURGE else 'none'}", meta(3, 1, strategy, readiness=True))
-    run = run_role(ansible, [release])
+def test_in_a_cluster_the_strategy_is_the_users(ansible: AnsibleCommands, new_release: NewRelease) -> None:
+    strategies = {"surge": SURGE, "none": NO_SURGE}
+    releases = [new_release(f"a-cluster-{name}", meta(2, 1, strategies[name], readiness=True)) for name in strategies]
+    run = run_role(ansible, releases)
     assert run.rc == 0, run.output
-    assert (release.restarted(), release.running("log_level")) == ({"coreapp": 3}, {"warning"})
+    for release in releases:
+        assert (release.restarted(), release.running("log_level")) == ({"coreapp": 2}, {"warning"})
 
 
 # b. What the kubelet reports late pays for nothing.
@@ -105,6 +107,7 @@ def test_start_before_the_change_that_is_reported_after_it_pays_nothing(
     assert release.running("log_level") == {"warning"}, run.output + again.output
 
 
+@pytest.mark.thorough
 def test_crash_before_the_change_that_is_reported_after_it_pays_nothing(
     ansible: AnsibleCommands, new_release: NewRelease
 ) -> None:
@@ -213,6 +216,7 @@ def test_unfinished_roll_out_does_not_count(ansible: AnsibleCommands, new_releas
     assert not summary(third, release)["pending"]
 
 
+@pytest.mark.thorough
 def test_roll_out_by_hand_that_is_not_finished_does_not_count(
     ansible: AnsibleCommands, new_release: NewRelease
 ) -> None:
@@ -229,6 +233,7 @@ def test_roll_out_by_hand_that_is_not_finished_does_not_count(
     assert release.running("log_level") == {"warning"}
 
 
+@pytest.mark.thorough
 def test_undo_does_not_bring_back_what_was_pending(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     release = new_release("c-undo", meta_single())
     assert run_role(ansible, [release], variables=NEVER).rc == 0
@@ -245,6 +250,7 @@ def test_undo_does_not_bring_back_what_was_pending(ansible: AnsibleCommands, new
     assert run.stats()[release.name]["changed"] == 0
 
 
+@pytest.mark.thorough
 def test_undo_keeps_what_is_pending(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     release = new_release("c-undo-early", meta_single())
     release.restart("coreapp")
@@ -307,6 +313,7 @@ def test_rights_of_the_roles_page_are_enough(
     assert release.restarted() == ({} if arguments else {"coreapp": 1})
 
 
+@pytest.mark.thorough
 def test_names_with_their_namespace_need_no_rights_elsewhere(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     release = new_release("d-full", meta_single(), wa_settings_restart_containers=["d-full/coreapp"])
     release.grant(RIGHTS)
@@ -336,19 +343,16 @@ def test_masters_without_a_coreapp_are_refused(ansible: AnsibleCommands, new_rel
     assert untouched(release)
 
 
-@pytest.mark.parametrize("flag", ["", "0"], ids=["unset", "zero"])
-def test_name_that_begins_like_a_masters_makes_no_master(
-    ansible: AnsibleCommands, new_release: NewRelease, flag: str
-) -> None:
-    name = f"mastercard{flag}"
-    manifests = helm(name)
-    if flag:
-        container = manifests.objects[-1]["spec"]["template"]["spec"]["containers"][0]
-        container["env"].append({"name": "WA_MASTER_NODE", "value": flag})
-    release = new_release(name, manifests)
-    run = run_role(ansible, [release])
+def test_name_that_begins_like_a_masters_makes_no_master(ansible: AnsibleCommands, new_release: NewRelease) -> None:
+    unset, zero = helm("mastercard"), helm("mastercard0")
+    container = zero.objects[-1]["spec"]["template"]["spec"]["containers"][0]
+    container["env"].append({"name": "WA_MASTER_NODE", "value": "0"})
+    releases = [new_release("mastercard", unset), new_release("mastercard0", zero)]
+    run = run_role(ansible, releases)
     assert run.rc == 0, run.output
-    assert (release.restarted(), release.running("log_level")) == ({f"{name}-whatsapp-coreapp": 1}, {"warning"})
+    for release in releases:
+        assert release.restarted() == {f"{release.name}-whatsapp-coreapp": 1}
+        assert release.running("log_level") == {"warning"}
 
 
 # Never two down by us, and started is not healthy: a cluster of several Deployments.
