@@ -25,7 +25,8 @@ def test_rolling_restart_is_no_outage(ansible: AnsibleCommands, request: pytest.
     assert probes.fewest_up == len(cluster.coreapps()) - 1
     assert probes.rate > RATE / 2
     assert cluster.restarted_since(before) == cluster.coreapps()
-    assert len(set(cluster.coreapp_starts())) == len(cluster.coreapp_starts()) == len(cluster.coreapps())
+    starts = cluster.await_starts()
+    assert len(set(starts)) == len(starts) == len(cluster.coreapps())
     assert cluster.in_force(values)
     assert cluster.leftovers() == []
     again = apply(ansible, [cluster], values)

@@ -38,7 +38,7 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
         for deployment in [spread, *singles]:
             assert deployment.in_force(values)
             assert deployment.leftovers() == []
-            assert len(deployment.coreapp_starts()) == len(deployment.coreapps()), run.output
+            assert len(deployment.await_starts()) == len(deployment.coreapps()), run.output
             assert deployment.restarted_since(before[deployment.name]) == deployment.coreapps()
         for cluster in (multiconnect, spread):
             events = [event for event, _time in _stops_and_starts(cluster)]

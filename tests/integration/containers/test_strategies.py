@@ -28,7 +28,7 @@ def test_one_write_and_one_restart_each(
     assert run.rc == 0, run.output
     assert spread.writes() == [f"PATCH {SETTINGS}"]
     assert spread.restarted_since(before) == spread.coreapps()
-    assert len(spread.coreapp_starts()) == len(spread.coreapps())
+    assert len(spread.await_starts()) == len(spread.coreapps())
     assert spread.in_force(values)
     assert spread.leftovers() == []
 

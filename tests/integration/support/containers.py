@@ -31,7 +31,8 @@ PORT = 9090
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.1
 HEALTH_SECONDS = 60
-STOP_SECONDS = 10
+# On a busy machine a node may need more than ten seconds to stop, and one that is killed tells nobody of its end.
+STOP_SECONDS = 30
 API_KEY = "an-api-key-of-24-letters"
 # Stands for a database password: it has to stay inside the engine.
 DATABASE_PASSWORD = "canary-database-password"
@@ -137,6 +138,13 @@ class ContainerDeployment(Deployment):
         """Full names of the Coreapps that started since the log was cleared, in order."""
         events = self.client.control.node_events()
         return [event["node"] for event in events if event["event"] == "start" and event["role"] == "coreapp"]
+
+    def await_starts(self) -> list[str]:
+        """The same, once each Coreapp that the engine has started has said so itself, or had the time for it."""
+        end = time.monotonic() + READY_SECONDS
+        while len(self.coreapp_starts()) < len(self.coreapps()) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+        return self.coreapp_starts()
 
     def new_values(self) -> dict[str, Any]:
         """Settings that differ from the present ones and need a restart."""
