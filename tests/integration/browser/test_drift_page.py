@@ -326,7 +326,7 @@ def test_thousand_clients_open_within_a_second_and_filter_without_a_pause(
     screen = page.evaluate("new Promise(done => requestAnimationFrame(() => done(performance.now())))")
     opening = worked(session)
     # Seldom: asking costs as well.
-    page.wait_for_function("document.querySelectorAll('#matrix tbody tr').length === 1000", polling=500)
+    page.wait_for_function("() => document.querySelectorAll('#matrix tbody tr').length === 1000", polling=500)
     everything = worked(session)
     filters = []
     for text in ("w", "wa", "wa0", "wa00", "log_level", "log", "refused", "wa_settings", ""):
