@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 STATUSES = ("sent", "delivered", "read", "failed")
 # Seconds that a receiver may take; the reference does not say.
 TIMEOUT = 10.0
+# Seconds; delays may be longer than what a lock can wait.
+LONGEST_PAUSE = 3600.0
 
 
 def payload(event: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -65,7 +67,7 @@ class _Waiting:
 
 
 class Deliveries:
-    """The callbacks of one life of a Coreapp's process. `running` and `authority` are in force since its start.
+    """The callbacks of one life of a Coreapp's process. `running` (usable values) and `authority` are of its start.
 
     Events wait outside, as on Meta's servers, until a connected Coreapp takes them into its folder. There a callback
     stays until it is acknowledged where `callback_persist` is in force, else in the memory of this process only.
@@ -82,7 +84,7 @@ class Deliveries:
     ) -> None:
         self._client, self._store, self._node, self._log = client, store, node, log
         self._persist: bool = running["callback_persist"]
-        self._workers: int = running["webhooks.max_concurrent_requests"]
+        self._workers: int = running["webhooks"]["max_concurrent_requests"]
         self._authority = authority
         self._open: dict[str, _Waiting] = {}
         self._waiting: list[_Waiting] = []
@@ -135,13 +137,14 @@ class Deliveries:
         while True:
             with self._changed:
                 while not self._waiting or self._waiting[0].due > time.monotonic():
-                    self._changed.wait(self._waiting[0].due - time.monotonic() if self._waiting else None)
+                    pause = self._waiting[0].due - time.monotonic() if self._waiting else LONGEST_PAUSE
+                    self._changed.wait(min(pause, LONGEST_PAUSE))
                 waiting = heapq.heappop(self._waiting)
             self._try(waiting)
 
     def _try(self, waiting: _Waiting) -> None:
         state = self._store.fresh()
-        values = settings.effective(state.settings, state.switches)
+        values = settings.usable(state.settings, state.switches)
         body = payload(waiting.event, values)
         url = values["webhooks"]["url"]
         if body is None or not url:

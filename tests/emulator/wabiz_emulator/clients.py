@@ -55,6 +55,8 @@ class Simulation:
         if kind not in ("coreapp", "master"):
             raise ValueError("kind: coreapp or master expected")
         record = node.registered(self._store, hostname, kind, clustered, None)
+        if record.name in self._nodes and self._store.reachable(record.name):
+            raise ValueError(f"{record.name} runs already")
         self._nodes[record.name] = node.Node(self._client, self._store, self._log, record)
         self.act(record.name, "start")
         return record.name

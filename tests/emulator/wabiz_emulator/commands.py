@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     pki.add_argument("names", nargs="*", help="host names and addresses beside 127.0.0.1 and localhost")
     pki.set_defaults(run=_pki)
     many = commands.add_parser("fleet", help="single clients as local processes, until SIGTERM")
-    many.add_argument("--clients", type=int, default=3, help="how many (default: %(default)s)")
+    many.add_argument("--clients", type=_count, default=3, help="how many (default: %(default)s)")
     many.add_argument(
         "--dir", required=True, type=pathlib.Path, help="gets fleet.json, the stores and the certificates"
     )
@@ -54,10 +54,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("a positive number expected")
+    return number
+
+
 def _add_webapp(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--client", default=os.environ.get("WA_EMULATOR_CLIENT", "client"), help="name in logs (default: %(default)s)")
-    add("--clients", type=int, metavar="N", help="N clients c0001, c0002, ... in this process, a port each")
+    add("--clients", type=_count, metavar="N", help="N clients c0001, c0002, ... in this process, a port each")
     add("--prefix", action="store_true", help="with --clients: all on one port, at /c0001/v1/...")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--port", type=int, default=0, help="the first port, 0: free ones (default: %(default)s)")

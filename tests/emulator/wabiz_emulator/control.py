@@ -15,8 +15,9 @@ TIMEOUT = 10.0
 class Control:
     """What tests ask of an emulated client: its control API under `/_emulator/` (see the README beside this package).
 
-    `api_url` is the address of one client; the root address of a server with many clients reaches all of them
-    (requests, node log, switches, stored settings, faults, users). `ca_path` is a PEM file, None for http.
+    `api_url` is the address of one client; the root address of a server with many clients reaches all of them. What
+    they would answer one by one (switches, faults, settings, providers, a new node, a message) is to be asked of one:
+    ValueError. `ca_path` is a PEM file, None for http.
     """
 
     def __init__(self, api_url: str, ca_path: str | None = None) -> None:
@@ -59,14 +60,15 @@ class Control:
 
     def add_node(self, hostname: str, kind: str = "coreapp", clustered: bool = False) -> str:
         """Start a new simulated node; its name."""
-        return str(self._call("POST", "nodes", {"hostname": hostname, "kind": kind, "clustered": clustered})["name"])
+        body = {"hostname": hostname, "kind": kind, "clustered": clustered}
+        return str(self._member("name", "POST", "nodes", body))
 
     def act_on_node(self, name: str, action: str) -> None:
-        """start, stop, kill or restart a simulated node."""
-        self._call("POST", f"nodes/{quote(name)}/{action}")
+        """start, stop, kill or restart a simulated node, by its full name or an unambiguous host name."""
+        self._call("POST", f"nodes/{quote(name, safe='')}/{action}")
 
     def switches(self) -> dict[str, Any]:
-        return self._call("GET", "switches")
+        return _of_one(self._call("GET", "switches"))
 
     def switch(self, **changes: Any) -> None:
         """Set switches of the client, by name."""
@@ -77,7 +79,7 @@ class Control:
 
     def faults(self) -> list[dict[str, Any]]:
         """The faults that are still to strike."""
-        return list(self._call("GET", "faults")["faults"])
+        return list(self._member("faults", "GET", "faults"))
 
     def fault(self, action: str, **members: Any) -> None:
         """Add a fault: method, path, times (None: always), skip, delay, status, code, details, location, applied."""
@@ -88,11 +90,11 @@ class Control:
 
     def stored(self) -> dict[str, Any]:
         """The explicitly stored settings, not masked."""
-        return dict(self._call("GET", "settings")["stored"])
+        return dict(self._member("stored", "GET", "settings"))
 
     def effective(self) -> dict[str, Any]:
         """Every setting in force in the store, reported or not, not masked."""
-        return dict(self._call("GET", "settings")["effective"])
+        return dict(self._member("effective", "GET", "settings"))
 
     def store(self, settings: dict[str, Any]) -> None:
         """Replace the stored settings, unchecked."""
@@ -100,7 +102,7 @@ class Control:
 
     def providers(self) -> list[dict[str, Any]]:
         """The media providers, not masked."""
-        return list(self._call("GET", "providers")["providers"])
+        return list(self._member("providers", "GET", "providers"))
 
     def store_providers(self, providers: list[dict[str, Any]]) -> None:
         """Replace the media providers, unchecked."""
@@ -108,7 +110,7 @@ class Control:
 
     def message(self, status: str, **members: str) -> str:
         """Let a message be sent, delivered, read or failed, for a callback; its id. Members: id, recipient_id."""
-        return str(self._call("POST", "callbacks", {"status": status, **members})["id"])
+        return str(self._member("id", "POST", "callbacks", {"status": status, **members}))
 
     def callbacks(self) -> list[dict[str, Any]]:
         """The log of callbacks, oldest first: node, event (delivered, failed, dropped, lost), id, status, delay, ..."""
@@ -127,6 +129,9 @@ class Control:
         members = {} if expires_in is None else {"expires_in": expires_in}
         return str(self._call("POST", "tokens", {"username": username, **members})["token"])
 
+    def _member(self, name: str, method: str, route: str, body: Any = None) -> Any:
+        return _of_one(self._call(method, route, body))[name]
+
     def _call(self, method: str, route: str, body: Any = None) -> dict[str, Any]:
         answer = self._session.request(
             method, f"{self._root}/{route}", json=body, timeout=TIMEOUT, verify=self._ca_path if self._ca_path else True
@@ -135,3 +140,9 @@ class Control:
         if answer.status_code >= 400:
             raise ValueError(f"{method} {route}: {result.get('error')}")
         return result
+
+
+def _of_one(answer: dict[str, Any]) -> dict[str, Any]:
+    if "by_client" in answer:
+        raise ValueError("many clients answer here: ask at the address of one client")
+    return answer

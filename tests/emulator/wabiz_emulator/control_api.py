@@ -12,42 +12,70 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-from wabiz_emulator import accounts, callbacks, faults, health, settings, webapp
-from wabiz_emulator.clients import Client
+from wabiz_emulator import accounts, bodies, callbacks, faults, health, settings, webapp
+from wabiz_emulator.clients import Client, Simulation
+from wabiz_emulator.processes import unambiguous
+from wabiz_emulator.settings import HOST_LABEL
+from wabiz_emulator.switches import MOST_SECONDS
 
 PREFIX = "/_emulator/"
-# What makes sense for all clients at once, at the root of a server that has many.
-FOR_ALL = {
-    ("GET", "requests"), ("DELETE", "requests"), ("GET", "node-log"), ("DELETE", "node-log"), ("PATCH", "switches"),
-    ("DELETE", "switches"), ("PUT", "settings"), ("POST", "faults"), ("DELETE", "faults"), ("POST", "users"),
-}  # fmt: skip
+_NODE = "nodes/"
+# Of all clients at once these are one list, each member with its client: the name of the list, and what sorts it.
+_LISTS = {
+    ("GET", "requests"): ("requests", "time"),
+    ("GET", "node-log"): ("events", "time"),
+    ("GET", "callbacks"): ("callbacks", "time"),
+    ("GET", "nodes"): ("nodes", "client"),
+}
+
+_Handler = Callable[[Client, Any], dict[str, Any]]
 
 
-def answer(request: webapp.Request, clients: Sequence[Client]) -> webapp.Response:
-    """The answer of the control API for one client, or for all clients of a server."""
+def answer(request: webapp.Request, clients: Sequence[Client], everyone: bool = False) -> webapp.Response:
+    """The answer of the control API for one client, or for all clients of a server (`everyone`)."""
+    # The server leaves the body of the answer out.
+    method = "GET" if request.method == "HEAD" else request.method
     route = request.path[len(PREFIX) :].rstrip("/")
+    if (method, route) == ("GET", "clients"):
+        return _json({"clients": [client.name for client in clients]})
     try:
-        body = json.loads(request.body) if request.body else None
-        if (request.method, route) == ("GET", "clients"):
-            return _json({"clients": [client.name for client in clients]})
-        if len(clients) != 1 and (request.method, route) not in FOR_ALL:
-            return _json({"error": "not for all clients at once: ask at the address of one client"}, 404)
-        handler = _ROUTES.get((request.method, route))
-        if handler is None and request.method == "POST" and route.startswith("nodes/"):
-            name, _, action = unquote(route[len("nodes/") :]).rpartition("/")
-            return _act_on_node(clients[0], name, action)
-        if handler is None:
-            return _json({"error": f"no such route: {request.method} {request.path}"}, 404)
-        answers = [handler(client, body) for client in clients]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        return _json({"error": f"{type(error).__name__}: {error}"}, 400)
-    if len(answers) == 1:
-        return _json(answers[0])
-    merged: dict[str, Any] = {}
-    for single in answers:
-        for name, value in single.items():
-            merged[name] = merged.get(name, []) + value if isinstance(value, list) else value
-    return _json(merged)
+        handlers = _handlers(method, route, clients)
+        if handlers is None:
+            return _json({"error": _no_route(method, route)}, 404)
+        body = bodies.parsed(request.body) if request.body else None
+        # What is stored unchecked may be anything.
+        broken = bodies.broken_text(body) if method != "PUT" else None
+        if broken is not None:
+            raise ValueError(f"{broken}: Unicode text expected")
+        if everyone and (method, route) == ("POST", "tokens"):
+            return _json(_token_for_all(clients, body))
+        answers = {client.name: handlers[client.name](client, body) for client in clients}
+    except ValueError as error:
+        return _json({"error": str(error)}, 400)
+    if not everyone:
+        return _json(answers[clients[0].name])
+    if (method, route) in _LISTS:
+        name, order = _LISTS[method, route]
+        every = [{"client": client, **member} for client, single in answers.items() for member in single[name]]
+        return _json({name: sorted(every, key=lambda member: member[order])})
+    return _json({"by_client": answers} if any(answers.values()) else {})
+
+
+def _handlers(method: str, route: str, clients: Sequence[Client]) -> dict[str, _Handler] | None:
+    """Client name → what answers; None where there is no such route. ValueError before anything has happened."""
+    if method == "POST" and route.startswith(_NODE):
+        name, _, action = unquote(route[len(_NODE) :]).rpartition("/")
+        return {client.name: _action_on_node(client, name, action) for client in clients}
+    handler = _ROUTES.get((method, route))
+    return None if handler is None else {client.name: handler for client in clients}
+
+
+def _no_route(method: str, route: str) -> str:
+    routes = [*_ROUTES, ("GET", "clients"), ("POST", f"{_NODE}NAME/ACTION")]
+    verbs = [known for known, path in routes if path == route]
+    if verbs:
+        return f"no such route: {method} {route}; it has {', '.join(verbs)}"
+    return f"no such route: {route}; known: {', '.join(dict.fromkeys(path for _, path in routes))}"
 
 
 def _get_requests(client: Client, body: Any) -> dict[str, Any]:
@@ -84,17 +112,33 @@ def _get_nodes(client: Client, body: Any) -> dict[str, Any]:
     }
 
 
+def _simulation(client: Client) -> Simulation:
+    if client.simulation is None:
+        raise ValueError(f"the nodes of {client.name} are processes of their own: start-node, stop-node, restart-node")
+    return client.simulation
+
+
 def _add_node(client: Client, body: Any) -> dict[str, Any]:
-    if client.simulation is None:
-        raise ValueError("the nodes of this client are processes of their own")
-    return {"name": client.simulation.add(body["hostname"], body.get("kind", "coreapp"), body.get("clustered", False))}
+    types: dict[str, tuple[type, ...]] = {"hostname": (str,), "kind": (str,), "clustered": (bool,)}
+    node = bodies.members(body, "a node", types, ["hostname"])
+    if not HOST_LABEL.fullmatch(node["hostname"]):
+        raise ValueError("hostname: a host name without a domain expected; the node's name is made of it and an id")
+    name = _simulation(client).add(node["hostname"], node.get("kind", "coreapp"), node.get("clustered", False))
+    return {"name": name}
 
 
-def _act_on_node(client: Client, name: str, action: str) -> webapp.Response:
-    if client.simulation is None:
-        raise ValueError("the nodes of this client are processes of their own")
-    client.simulation.act(name, action)
-    return _json({"name": name})
+def _action_on_node(client: Client, name: str, action: str) -> _Handler:
+    simulation = _simulation(client)
+    try:
+        full = unambiguous({known: record.hostname for known, record in client.node_records().items()}, name)
+    except ValueError as error:
+        raise ValueError(f"{client.name}: {error}") from None
+
+    def act(client: Client, body: Any) -> dict[str, Any]:
+        simulation.act(full, action)
+        return {"name": full}
+
+    return act
 
 
 def _get_switches(client: Client, body: Any) -> dict[str, Any]:
@@ -165,9 +209,7 @@ def _delete_callbacks(client: Client, body: Any) -> dict[str, Any]:
 
 
 def _post_callback(client: Client, body: Any) -> dict[str, Any]:
-    unknown = set(body) - {"status", "id", "recipient_id"}
-    if unknown:
-        raise ValueError(f"unknown in a callback: {', '.join(sorted(unknown))}")
+    bodies.members(body, "a callback", dict.fromkeys(("status", "id", "recipient_id"), (str,)), ["status"])
     if body["status"] not in callbacks.STATUSES:
         raise ValueError(f"status: one of {', '.join(callbacks.STATUSES)} expected")
     about = {"id": secrets.token_hex(11), "recipient_id": "49301234568", "timestamp": str(int(time.time()))}
@@ -178,6 +220,13 @@ def _post_callback(client: Client, body: Any) -> dict[str, Any]:
 
 
 def _post_user(client: Client, body: Any) -> dict[str, Any]:
+    types: dict[str, tuple[type, ...]] = {
+        "username": (str,),
+        "password": (str,),
+        "role": (str,),
+        "owes_change": (bool,),
+    }
+    bodies.members(body, "a user", types, ["username", "password"])
     role = body.get("role", accounts.ADMIN)
     if role not in (accounts.ADMIN, accounts.USER):
         raise ValueError(f"role: {accounts.ADMIN} or {accounts.USER} expected")
@@ -187,14 +236,25 @@ def _post_user(client: Client, body: Any) -> dict[str, Any]:
 
 
 def _post_token(client: Client, body: Any) -> dict[str, Any]:
+    bodies.members(body, "a token", {"username": (str,), "expires_in": (float,)}, ["username"])
     state = client.store.read()
     if body["username"] not in state.users:
-        raise ValueError("unknown user")
+        raise ValueError(f"{client.name} has no user {body['username']}")
     life = body.get("expires_in", state.switches.token_seconds)
+    if not -MOST_SECONDS <= life <= MOST_SECONDS:
+        raise ValueError(f"expires_in: {-MOST_SECONDS:.0f} to {MOST_SECONDS:.0f} seconds expected")
     return {"token": accounts.issue(body["username"], state.token_key, life)[0]}
 
 
-_ROUTES: dict[tuple[str, str], Callable[[Client, Any], dict[str, Any]]] = {
+def _token_for_all(clients: Sequence[Client], body: Any) -> dict[str, Any]:
+    if len({client.store.read().token_key for client in clients}) > 1:
+        raise ValueError("these clients sign with keys of their own: ask at the address of one client")
+    # Each has to know the user.
+    *_, answer = [_post_token(client, body) for client in clients]
+    return answer
+
+
+_ROUTES: dict[tuple[str, str], _Handler] = {
     ("GET", "requests"): _get_requests,
     ("DELETE", "requests"): _delete_requests,
     ("GET", "node-log"): _get_node_log,

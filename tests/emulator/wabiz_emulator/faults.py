@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
 from typing import Any
+
+from wabiz_emulator import bodies
 
 ACTIONS = ("proceed", "status", "error", "reset", "cut", "expired_token", "html", "empty", "redirect")
 DEFAULT_STATUSES = {"status": 500, "error": 500, "expired_token": 401, "html": 502, "empty": 200, "redirect": 302}
+# Those that end a request; the interim ones below 200 are no answers.
+STATUSES = range(200, 600)
+LONGEST_DELAY = 86400
 
 
 @dataclasses.dataclass
@@ -40,16 +45,37 @@ class Fault:
         return self.status if self.status is not None else DEFAULT_STATUSES.get(self.action, 200)
 
 
-def from_mapping(values: Mapping[str, Any]) -> Fault:
+_TYPES: dict[str, tuple[type, ...]] = {
+    "action": (str,),
+    "method": (str,),
+    "path": (str,),
+    "times": (int, type(None)),
+    "skip": (int,),
+    "delay": (float,),
+    "status": (int, type(None)),
+    "code": (int,),
+    "details": (str,),
+    "location": (str,),
+    "applied": (bool,),
+}
+
+
+def from_mapping(values: Any) -> Fault:
     """A fault from its JSON form; ValueError says what does not fit."""
-    unknown = set(values) - {field.name for field in dataclasses.fields(Fault)}
-    if unknown:
-        raise ValueError(f"unknown in a fault: {', '.join(sorted(unknown))}")
-    fault = Fault(**values)
+    fault = Fault(**bodies.members(values, "a fault", _TYPES))
     if fault.action not in ACTIONS:
         raise ValueError(f"action: one of {', '.join(ACTIONS)} expected")
     if fault.times is not None and fault.times < 1:
         raise ValueError("times: a positive number or null expected")
+    if fault.skip < 0:
+        raise ValueError("skip: 0 or a positive number expected")
+    if not 0 <= fault.delay <= LONGEST_DELAY:
+        raise ValueError(f"delay: 0 to {LONGEST_DELAY} seconds expected")
+    if fault.status is not None and fault.status not in STATUSES:
+        raise ValueError(f"status: {STATUSES[0]} to {STATUSES[-1]} or null expected")
+    if not re.fullmatch(r"[!-~]*", fault.location):
+        raise ValueError("location: an address in ASCII without spaces expected")
+    fault.method = fault.method.upper()
     return fault
 
 

@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import time
+from typing import Any
 
 from wabiz_emulator import callbacks, health, logs, settings, store
 
@@ -29,12 +30,15 @@ class Node:
         self._store = shared
         self._log = log
         self.webhook_ca: str | None = None
+        # What this life works with; `running` in the record is what the store held.
+        self.usable: dict[str, Any] = {}
 
     def start(self, simulated: bool = False) -> None:
         """Register, and read the restart-bound values, once for this life (reference, section 2.5)."""
         state = self._store.read()
         now = time.time()
         authority = self.webhook_ca = state.webhook_ca
+        self.usable = settings.usable(state.settings, state.switches)
         self.record = dataclasses.replace(
             self.record,
             started=now,
@@ -123,8 +127,7 @@ def run(
     node.start()
     deliveries = None
     if record.kind == "coreapp":
-        running = node.record.running
-        deliveries = callbacks.Deliveries(client, shared, record.name, callback_log, running, node.webhook_ca)
+        deliveries = callbacks.Deliveries(client, shared, record.name, callback_log, node.usable, node.webhook_ca)
     print(f"ready {node.record.name}", flush=True)
     while not _told_to_stop():
         if lifeline and not store.lock_is_held(lifeline):

@@ -47,7 +47,8 @@ def unambiguous(hostnames: Mapping[str, str], name: str) -> str:
     """The full name of the one node that is meant; `hostnames` by full name. ValueError if there is none or more."""
     found = [known for known, hostname in hostnames.items() if name in (known, hostname)]
     if len(found) != 1:
-        raise ValueError(f"{name} is not one node; known: {', '.join(hostnames) or 'none'}")
+        known = ", ".join(hostnames) or "none"
+        raise ValueError(f"{name} is not one node (a full name, or a host name that only one has); known: {known}")
     return found[0]
 
 

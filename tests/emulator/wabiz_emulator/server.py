@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 import ssl
 import struct
 import traceback
+from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from http.client import responses
@@ -21,35 +23,50 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, ResponseStartLine
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 
-from wabiz_emulator import control_api, faults, logs
+from wabiz_emulator import bodies, control_api, faults, logs
 from wabiz_emulator.clients import Client
 from wabiz_emulator.errors import entry
 from wabiz_emulator.webapp import PROVIDERS, Caller, Request, Response
 
-# A request's address → the clients meant, and the path without their prefix.
-Locate = Callable[[str], "tuple[Sequence[Client], str]"]
-
 CUT_OFF = 64
+# Octets: addresses and headers that no client sends still get an answer.
+MOST_HEADERS = 1 << 20
+# How Tornado refuses what is no HTTP.
+BARE_REFUSAL = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+# Answers with these have no body, whatever was meant: their readers take it for the next answer.
+BODILESS = (204, 304)
 
 _pending: set[asyncio.Future[None]] = set()
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a request's address means: clients, the path without their prefix; `everyone`: all at the root."""
+
+    clients: Sequence[Client]
+    path: str
+    everyone: bool = False
+
+
+Locate = Callable[[str], Target]
 
 
 def one_client(client: Client) -> Locate:
     """The whole port belongs to one client."""
     alone = [client]
-    return lambda path: (alone, path)
+    return lambda path: Target(alone, path)
 
 
 def by_prefix(clients: Mapping[str, Client]) -> Locate:
     """Many clients on one port: `/c0001/v1/...`; the root's control API is for all of them."""
     every = list(clients.values())
 
-    def locate(path: str) -> tuple[Sequence[Client], str]:
+    def locate(path: str) -> Target:
         name, separator, rest = path[1:].partition("/")
         client = clients.get(name)
         if client is not None:
-            return [client], separator + rest or "/"
-        return (every if path.startswith(control_api.PREFIX) else []), path
+            return Target([client], separator + rest or "/")
+        return Target(every if path.startswith(control_api.PREFIX) else [], path, everyone=True)
 
     return locate
 
@@ -63,7 +80,7 @@ def listen(locate: Locate, host: str, port: int, tls: ssl.SSLContext | None) -> 
         _pending.add(pending)
         pending.add_done_callback(_pending.discard)
 
-    server = HTTPServer(take, ssl_options=tls)
+    server = _Server(take, ssl_options=tls, max_header_size=MOST_HEADERS)
     sockets = bind_sockets(port, host, family=socket.AF_INET)
     server.add_sockets(sockets)
     return server, sockets[0].getsockname()[1]
@@ -77,19 +94,20 @@ async def _serve(locate: Locate, incoming: HTTPServerRequest) -> None:
         return
     except Exception:  # noqa: BLE001 - whatever breaks, the peer gets an answer and the reader of the log a reason
         traceback.print_exc()
-        _send(incoming, Response(500))
+        _send(incoming, _failure(500, 1000, "The emulator failed; its standard error has the reason"))
 
 
 async def _answer(locate: Locate, incoming: HTTPServerRequest) -> None:
-    found, path = locate(incoming.path)
-    request = Request(incoming.method or "", path, incoming.headers, incoming.body)
-    if path.startswith(control_api.PREFIX) and found:
-        _send(incoming, control_api.answer(request, found))
+    target = locate(incoming.path)
+    request = Request(incoming.method or "", target.path, incoming.headers, incoming.body)
+    if not target.clients:
+        details = f"No client at {target.path}: a client's name comes first, {control_api.PREFIX}clients has them"
+        _send(incoming, _failure(404, 1006, details))
         return
-    if not found:
-        _send(incoming, Response(404))
+    if target.path.startswith(control_api.PREFIX):
+        _send(incoming, control_api.answer(request, target.clients, target.everyone))
         return
-    client = found[0]
+    client = target.clients[0]
     if client.simulation:
         client.simulation.tick()
     caller = client.webapp.caller(request)
@@ -160,8 +178,8 @@ def _logged_body(request: Request) -> Any:
     if not request.body:
         return None
     try:
-        body = json.loads(request.body)
-    except (ValueError, RecursionError):
+        body = bodies.parsed(request.body)
+    except ValueError:
         # Whatever cannot be taken apart cannot be masked either.
         return {"unreadable_bytes": len(request.body)}
     if request.path == PROVIDERS and isinstance(body, list):
@@ -169,9 +187,16 @@ def _logged_body(request: Request) -> Any:
     return logs.masked(body)
 
 
+def _failure(status: int, code: int, details: str) -> Response:
+    """In the API's form, where no client is there to say more."""
+    return Response(status, json.dumps({"errors": [entry(code, details)]}).encode())
+
+
 def _head(response: Response, length: int) -> tuple[ResponseStartLine, HTTPHeaders]:
-    headers = HTTPHeaders({"Content-Length": str(length), "Date": formatdate(usegmt=True)})
-    if response.body:
+    headers = HTTPHeaders({"Date": formatdate(usegmt=True)})
+    if response.status not in BODILESS:
+        headers["Content-Length"] = str(length)
+    if response.body and response.status not in BODILESS:
         headers["Content-Type"] = response.content_type
     for name, value in response.headers.items():
         headers[name] = value
@@ -181,7 +206,8 @@ def _head(response: Response, length: int) -> tuple[ResponseStartLine, HTTPHeade
 def _send(incoming: HTTPServerRequest, response: Response) -> None:
     assert incoming.connection is not None
     start, headers = _head(response, len(response.body))
-    incoming.connection.write_headers(start, headers, b"" if incoming.method == "HEAD" else response.body)
+    bodiless = incoming.method == "HEAD" or response.status in BODILESS
+    incoming.connection.write_headers(start, headers, b"" if bodiless else response.body)
     incoming.connection.finish()
 
 
@@ -201,7 +227,31 @@ async def _cut(incoming: HTTPServerRequest, response: Response) -> None:
     assert isinstance(incoming.connection, HTTP1Connection)
     stream = incoming.connection.detach()
     start, headers = _head(response, len(response.body) + CUT_OFF)
-    lines = [f"{start.version} {start.code} {start.reason}", *(f"{name}: {value}" for name, value in headers.get_all())]
-    half = response.body[: len(response.body) // 2]
-    await stream.write("\r\n".join([*lines, "", ""]).encode() + half)
+    await stream.write(_raw(start, headers) + response.body[: len(response.body) // 2])
     stream.close()
+
+
+def _raw(start: ResponseStartLine, headers: HTTPHeaders) -> bytes:
+    lines = [f"{start.version} {start.code} {start.reason}", *(f"{name}: {value}" for name, value in headers.get_all())]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+class _Server(HTTPServer):
+    """Refuses what is no HTTP, such as a Content-Length that is no number, in the API's form."""
+
+    def handle_stream(self, stream: IOStream, address: tuple[str, int]) -> None:
+        write = stream.write
+
+        def reworded(data: bytes | memoryview) -> Future[None]:
+            return write(_refusal() if data == BARE_REFUSAL else data)
+
+        # Tornado has no other place for it: it writes this answer without a call to anything of ours.
+        stream.write = reworded  # type: ignore[method-assign]
+        super().handle_stream(stream, address)
+
+
+def _refusal() -> bytes:
+    response = _failure(400, 1025, "The request is not valid HTTP")
+    start, headers = _head(response, len(response.body))
+    headers["Connection"] = "close"
+    return _raw(start, headers) + response.body

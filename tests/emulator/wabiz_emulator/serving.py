@@ -94,7 +94,7 @@ def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
 
 def _configure(options: argparse.Namespace, state: store.State) -> None:
     from_environment = json.loads(os.environ.get("WA_EMULATOR_SWITCHES") or "{}")
-    state.switches = state.switches.changed({**from_environment, **switches.from_text(options.switch)})
+    state.switches = state.switches.changed(from_environment).changed(switches.from_text(options.switch))
     password = options.password or os.environ.get("WA_EMULATOR_PASSWORD")
     if password:
         state.users[options.username] = accounts.user(password, owes_change=options.owes_change)

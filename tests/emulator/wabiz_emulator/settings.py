@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from wabiz_emulator.errors import ApiError, entry
 from wabiz_emulator.switches import Switches
@@ -66,6 +68,10 @@ KEYS: dict[Path, Key] = {
     ("tcp_listen_address",): Key("text", "any", until=OLDEST_EDITION_ENDS),
 }
 READ_ONLY: Path = ("wa_id",)
+MOST_DIGITS = 19
+# The name system's limits. Underscores are no host name's, but services of Compose files have them.
+HOST_LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
+MOST_HOST_LETTERS = 253
 
 
 def available(client_version: str) -> dict[Path, Key]:
@@ -88,11 +94,36 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Values:
 
 
 def effective(stored: Mapping[str, Any], switches: Switches) -> Values:
-    """Every value in force: the stored ones over the defaults of this client's version."""
+    """Every value in force: the stored ones over the defaults of this client's version.
+
+    What only other versions know is stored and not in force, as after an up- or downgrade.
+    """
+    known = available(switches.client_version)
     defaults: Values = {}
-    for path, key in available(switches.client_version).items():
+    for path, key in known.items():
         _put(defaults, path, copy.copy(key.default))
-    return merged(merged(defaults, switches.default_overrides), stored)
+    values = copy.deepcopy(merged(merged(defaults, switches.default_overrides), stored))
+    if switches.unknown_keys != "keep":
+        for path in KEYS.keys() - known.keys():
+            _remove(values, path)
+            group = _get(values, path[:-1])[1]
+            if group == {} and not any(other[: len(path) - 1] == path[:-1] for other in known):
+                _remove(values, path[:-1])
+    return values
+
+
+def usable(stored: Mapping[str, Any], switches: Switches) -> Values:
+    """The values in force as a Coreapp works with them: a default where the store holds what the key cannot be."""
+    values, result = effective(stored, switches), Values()
+    for path, key in available(switches.client_version).items():
+        found, value = _get(values, path)
+        if key.kind == "url":
+            valid = isinstance(value, str)
+        else:
+            # How PATCH takes the delays does not matter to what is stored already.
+            valid = found and _problem(key, path, value, dataclasses.replace(switches, delays_on_write="both")) is None
+        _put(result, path, _stored_form(key, value) if valid else copy.copy(key.default))
+    return result
 
 
 def reported(stored: Mapping[str, Any], switches: Switches) -> Values:
@@ -188,10 +219,10 @@ def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None
         if path == ("pass_through",) and value and version_tuple(switches.client_version) >= PASS_THROUGH_ENDS:
             return "cannot be switched on"
     elif key.kind == "delay":
-        number = type(value) is int and value > 0 and switches.delays_on_write != "string"
+        number = type(value) is int and 0 < value < 10**MOST_DIGITS and switches.delays_on_write != "string"
         text = (
             isinstance(value, str)
-            and re.fullmatch(r"0*[1-9][0-9]{0,18}", value)
+            and re.fullmatch(rf"0*[1-9][0-9]{{0,{MOST_DIGITS - 1}}}", value)
             and switches.delays_on_write != "integer"
         )
         if not number and not text:
@@ -199,20 +230,34 @@ def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None
                 "both": "string or integer", "string": "string", "integer": "integer",
             }[switches.delays_on_write]  # fmt: skip
     elif key.kind == "integer":
-        if type(value) is not int or value <= 0:
+        if type(value) is not int or not 0 < value < 10**MOST_DIGITS:
             return "has to be a positive integer"
     elif key.kind == "words":
         if not isinstance(value, list) or any(word not in key.choices for word in value):
             return f"has to be a list of {', '.join(key.choices)}"
     elif not isinstance(value, str):
         return "has to be a string"
-    elif key.kind == "url" and value:
-        scheme = "https?" if switches.http_webhooks == "accept" else "https"
-        if not re.match(f"{scheme}://[^/?#]", value):
-            return "has to be an HTTPS address"
+    elif key.kind == "url" and value and not _is_address(value, switches.http_webhooks == "accept"):
+        return "has to be an HTTPS address"
     if key.choices and key.kind != "words" and value not in key.choices:
         return f"has to be one of {', '.join(str(choice) for choice in key.choices)}"
     return None
+
+
+def _is_address(text: str, plain: bool) -> bool:
+    """Whether somebody could post there, with HTTP too if `plain`: a host that can exist, a port if any."""
+    if not re.match("https?://" if plain else "https://", text) or re.search(r"[\x00-\x20\x7f]", text):
+        return False
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+        if "[" in parts.netloc:
+            ipaddress.IPv6Address(host.partition("%")[0])
+            return port != 0
+    except ValueError:
+        return False
+    labels = host.removesuffix(".").split(".")
+    return port != 0 and len(host) <= MOST_HOST_LETTERS and all(map(HOST_LABEL.fullmatch, labels))
 
 
 def _stored_form(key: Key, value: Any) -> Any:
@@ -232,11 +277,13 @@ def _get(values: Mapping[str, Any], path: Path) -> tuple[bool, Any]:
 
 def _put(values: Values, path: Path, value: Any) -> None:
     for name in path[:-1]:
-        values = values.setdefault(name, {})
+        if not isinstance(values.get(name), dict):
+            values[name] = {}
+        values = values[name]
     values[path[-1]] = value
 
 
 def _remove(values: Values, path: Path) -> None:
     found, parent = _get(values, path[:-1])
-    if found and isinstance(parent, dict):
+    if path and found and isinstance(parent, dict):
         parent.pop(path[-1], None)

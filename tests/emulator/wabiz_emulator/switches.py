@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import json
 import re
 from collections.abc import Mapping
@@ -26,9 +27,11 @@ ABSENT_FROM_SAMPLES = [
 # What a text has to look like, where any would be taken and break what reads it.
 _FORMS = {
     "client_version": re.compile(r"v?\d{1,4}(\.\d{1,4}){1,3}[-+.\w]*"),
-    "expires_on": re.compile(r"(\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01]))?"),
-    "www_authenticate": re.compile(r"[^\r\n]*"),
+    "www_authenticate": re.compile(r"[ -~]*"),
 }
+# Seconds, about thirty years: what goes further breaks calendars and clocks.
+MOST_SECONDS = 1e9
+SHARDS = range(1, 33)
 
 
 def _switch(default: Any, meaning: str, choices: tuple[Any, ...] = ()) -> Any:
@@ -82,14 +85,19 @@ class Switches:
     heartbeat_timeout: float = _switch(3.0, "silence after which the others take a node for dead")
     gone_nodes: str = _switch("omit", "stopped and dead nodes in the health of a cluster", ("omit", "disconnected"))
 
-    def changed(self, changes: Mapping[str, Any]) -> Switches:
+    def changed(self, changes: Any) -> Switches:
         """A copy with `changes` (name → value); ValueError names an unknown switch or a value that does not fit."""
+        if not isinstance(changes, Mapping):
+            raise ValueError("switches: a JSON object expected")
         fields = {field.name: field for field in dataclasses.fields(self)}
         accepted: dict[str, Any] = {}
         for name, value in changes.items():
             if name not in fields:
                 raise ValueError(f"unknown switch {name}")
             current = getattr(self, name)
+            least = -MOST_SECONDS if name == "token_seconds" else 0
+            if isinstance(current, float) and type(value) in (int, float) and not least <= value <= MOST_SECONDS:
+                raise ValueError(f"switch {name}: {least:.0f} to {MOST_SECONDS:.0f} seconds expected")
             fitting = float(value) if isinstance(current, float) and type(value) is int else value
             if type(fitting) is not type(current):
                 raise ValueError(f"switch {name}: {type(current).__name__} expected")
@@ -99,8 +107,31 @@ class Switches:
             form = _FORMS.get(name)
             if form is not None and not form.fullmatch(str(fitting)):
                 raise ValueError(f"switch {name}: {fields[name].metadata['meaning']} expected")
-            accepted[name] = fitting
+            problem = _problem(name, fitting)
+            if problem:
+                raise ValueError(f"switch {name}: {problem} expected")
+            # A leading v would be there twice in answers.
+            accepted[name] = str(fitting).removeprefix("v") if name == "client_version" else fitting
         return dataclasses.replace(self, **accepted)
+
+
+def _problem(name: str, value: Any) -> str | None:
+    """What would be expected of a value that has the switch's type and still breaks what reads it."""
+    if name in ("unreported", "dropped_keys") and not all(isinstance(member, str) for member in value):
+        return "a list of texts"
+    if name == "demanded_headers" and not all(isinstance(member, str) for member in value.values()):
+        return "an object of texts"
+    if name == "shards" and value not in SHARDS:
+        return f"{SHARDS[0]} to {SHARDS[-1]}"
+    if name == "expires_on" and value:
+        try:
+            day = datetime.date.fromisoformat(value)
+        except ValueError:
+            day = datetime.date.min
+        # What is earlier has no time stamp.
+        if day.year < 1970 or len(value) != len("YYYY-MM-DD"):
+            return "a day as YYYY-MM-DD"
+    return None
 
 
 def from_text(assignments: list[str]) -> dict[str, Any]:

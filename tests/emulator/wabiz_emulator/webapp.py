@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from wabiz_emulator import accounts, builds, health, settings
+from wabiz_emulator import accounts, bodies, builds, health, settings
 from wabiz_emulator.errors import ApiError, Unauthorized, entry
 from wabiz_emulator.store import State, Store
 
@@ -471,9 +471,13 @@ def _basic(credentials: str) -> tuple[str, str]:
 
 def _json_body(body: bytes) -> Any:
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        values = bodies.parsed(body)
+    except ValueError:
         raise ApiError(1025, "The body is not valid JSON") from None
+    broken = bodies.broken_text(values)
+    if broken is not None:
+        raise ApiError(1009, f"Parameter '{broken}' has to be Unicode text")
+    return values
 
 
 def _json_object(body: bytes) -> dict[str, Any]:
