@@ -138,7 +138,7 @@ class Control:
         )
         result: dict[str, Any] = answer.json()
         if answer.status_code >= 400:
-            raise ValueError(f"{method} {route}: {result.get('error')}")
+            raise ValueError(f"{method} {route}: {result.get('error', result)}")
         return result
 
 

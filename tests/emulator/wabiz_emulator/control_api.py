@@ -71,11 +71,10 @@ def _handlers(method: str, route: str, clients: Sequence[Client]) -> dict[str, _
 
 
 def _no_route(method: str, route: str) -> str:
-    routes = [*_ROUTES, ("GET", "clients"), ("POST", f"{_NODE}NAME/ACTION")]
-    verbs = [known for known, path in routes if path == route]
+    verbs = [known for known, path in ROUTES if path == route]
     if verbs:
         return f"no such route: {method} {route}; it has {', '.join(verbs)}"
-    return f"no such route: {route}; known: {', '.join(dict.fromkeys(path for _, path in routes))}"
+    return f"no such route: {route}; known: {', '.join(dict.fromkeys(path for _, path in ROUTES))}"
 
 
 def _get_requests(client: Client, body: Any) -> dict[str, Any]:
@@ -277,6 +276,7 @@ _ROUTES: dict[tuple[str, str], _Handler] = {
     ("POST", "users"): _post_user,
     ("POST", "tokens"): _post_token,
 }
+ROUTES = (*_ROUTES, ("GET", "clients"), ("POST", f"{_NODE}NAME/ACTION"))
 
 
 def _json(values: dict[str, Any], status: int = 200) -> webapp.Response:

@@ -72,24 +72,6 @@ def test_a_thousand_clients_on_one_port(pki: Pki, tmp_path: pathlib.Path) -> Non
         assert resident < 150_000, "kilobytes"
 
 
-def test_the_root_of_many_clients_reaches_all(pki: Pki) -> None:
-    with running("webapp", "--clients", "3", "--prefix", *pki.tls) as (_, urls):
-        single = Api(f"{urls[0]}/c0002", pki.ca)
-        root = type(single.control)(urls[0], pki.ca)
-        assert root.clients() == ["c0001", "c0002", "c0003"]
-        root.switch(client_version="2.40.0")
-        root.fault("status", status=503)
-        assert single.control.switches()["client_version"] == "2.40.0"
-        assert [single.call("GET", SETTINGS).status_code for _ in range(2)] == [503, 200]
-        assert {entry["client"] for entry in root.node_events()} == {"c0001", "c0002", "c0003"}
-        assert [entry["client"] for entry in root.requests()] == ["c0002", "c0002"]
-        root.clear_requests()
-        assert root.requests() == []
-        with pytest.raises(ValueError, match="one client"):
-            root.nodes()
-        single.close()
-
-
 def test_a_port_each_and_http(pki: Pki) -> None:
     with running("webapp", "--clients", "2", "--http") as (_, urls):
         assert len(set(urls)) == 2
