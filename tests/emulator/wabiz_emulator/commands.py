@@ -45,13 +45,21 @@ def parser() -> argparse.ArgumentParser:
     many.set_defaults(run=_fleet)
     stand_in = commands.add_parser("database", help="a TCP listener in the place of a database")
     stand_in.add_argument("--host", default="127.0.0.1")
-    stand_in.add_argument("--port", type=int, default=3306)
+    stand_in.add_argument("--port", type=_port, default=3306)
     stand_in.set_defaults(run=_database)
     waiting = commands.add_parser("wait-for-database", help="wait for the database of WA_DB_HOSTNAME and WA_DB_PORT")
     waiting.add_argument("--default-port", type=int, default=3306, help="without WA_DB_PORT (default: %(default)s)")
     waiting.add_argument("--timeout", type=float, default=60.0, help="seconds (default: %(default)s)")
     waiting.set_defaults(run=_wait_for_database)
     return top
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        # The system takes the rest of a division for it.
+        raise argparse.ArgumentTypeError("0 to 65535 expected")
+    return number
 
 
 def _count(text: str) -> int:
@@ -67,7 +75,7 @@ def _add_webapp(command: argparse.ArgumentParser) -> None:
     add("--clients", type=_count, metavar="N", help="N clients c0001, c0002, ... in this process, a port each")
     add("--prefix", action="store_true", help="with --clients: all on one port, at /c0001/v1/...")
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=0, help="the first port, 0: free ones (default: %(default)s)")
+    add("--port", type=_port, default=0, help="the first port, 0: free ones (default: %(default)s)")
     add(
         "--store", type=pathlib.Path, help="shared directory; without it state and one simulated Coreapp live in memory"
     )

@@ -326,3 +326,28 @@ def test_conversation_and_pricing_can_be_left_out() -> None:
     assert with_them and without
     assert without == {"statuses": [EVENT]}
     assert set(with_them["statuses"][0]) - set(EVENT) == {"conversation", "pricing"}
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {"callback_persist": "yes", "callback_backoff_delay_ms": "soon", "max_callback_backoff_delay_ms": -5},
+        {"callback_backoff_delay_ms": 10**19 - 1, "max_callback_backoff_delay_ms": 10**19 - 1},
+        {"webhooks": 5},
+        {"webhooks": {"url": 5, "max_concurrent_requests": 10**9, "message": []}},
+        {"webhooks": {"url": "https://[::1", "max_concurrent_requests": "six"}},
+        {"webhooks": {"url": "https://\ud800/"}, "webhook_payload_conversation_pricingmodel_disabled": None},
+    ],
+)
+def test_a_coreapp_survives_what_it_cannot_use(lab: Lab, stored: dict[str, Any]) -> None:
+    """Whatever was stored unchecked: it works with the default in its place, and with the next good value."""
+    lab.api.control.store(stored)
+    lab.trust()
+    lab.start()
+    known = lab.api.control.message("read")
+    first = eventually(lab.api.control.callbacks, "no try")[0]
+    assert first["event"] in ("dropped", "failed")
+    lab.declare()
+    later = lab.api.control.message("read")
+    lab.await_ids([later])
+    assert known not in lab.receiver.ids() or first["event"] == "failed"

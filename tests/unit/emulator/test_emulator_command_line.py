@@ -175,6 +175,7 @@ def test_pki(tmp_path: pathlib.Path) -> None:
         (["webapp", "--http", "--switch", "no_such=1"], "no_such"),
         (["webapp", "--self-signed", "x"], "--store"),
         (["webapp", "--tls-cert", "absent.pem", "--tls-key", "absent.pem"], "No such file"),
+        (["webapp", "--http", "--switch", "connect_seconds=NaN"], "connect_seconds"),
     ],
 )
 def test_wrong_options_are_one_line(arguments: list[str], message: str) -> None:
@@ -182,3 +183,19 @@ def test_wrong_options_are_one_line(arguments: list[str], message: str) -> None:
     assert result.returncode == 1
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("switches", ["[1]", "{", "null", '{"no_such": 1}', '{"unreported": [1]}'])
+def test_wrong_switches_of_the_environment_are_one_line(switches: str) -> None:
+    result = run_command("webapp", "--http", environment={"WA_EMULATOR_SWITCHES": switches})
+    assert (result.returncode, len(result.stderr.splitlines())) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("option", "number"),
+    [("--clients", "0"), ("--clients", "-1"), ("--clients", "many"), ("--port", "99999"), ("--port", "-1")],
+)
+def test_numbers_that_cannot_be(option: str, number: str) -> None:
+    result = run_command("webapp", "--http", option, number)
+    assert result.returncode == 2
+    assert option in result.stderr

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import socket
 import ssl
@@ -400,18 +399,17 @@ def test_many_at_once_lose_nothing(api: Api) -> None:
             ]
         return sum(status >= 400 for status in answers)
 
-    with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(create, range(60))) == 0
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(create, range(30))) == 0
     names = [user["username"] for user in api.call("GET", USERS).json()["users"]]
-    assert names == ["admin", *(f"user{number:03}" for number in range(60))]
-    assert 1 <= api.settings()["heartbeat_interval"] <= 60
+    assert names == ["admin", *(f"user{number:03}" for number in range(30))]
+    assert 1 <= api.settings()["heartbeat_interval"] <= 30
 
 
 def test_big_bodies(api: Api) -> None:
-    """A megabyte or ten is no reason to fail: one value, and very many."""
-    big = json.dumps({"webhooks": {"url": "https://h/" + "x" * 10_000_000}})
-    assert api.call("PATCH", SETTINGS, data=big).status_code == 200
-    assert len(api.settings()["webhooks"]["url"]) == 10_000_010
-    many = json.dumps(dict.fromkeys(map(str, itertools.islice(itertools.count(), 100_000)), 1))
-    refused_ = api.call("PATCH", SETTINGS, data=many)
-    assert (refused_.status_code, len(error_codes(refused_))) == (400, 100_000)
+    """Megabytes are no reason to fail: one value, and very many."""
+    url = "https://h/" + "x" * 2_000_000
+    assert api.patch({"webhooks": {"url": url}}).status_code == 200
+    assert api.settings()["webhooks"]["url"] == url
+    many = api.patch(dict.fromkeys(map(str, range(20_000)), 1))
+    assert (many.status_code, len(error_codes(many))) == (400, 20_000)
