@@ -27,6 +27,15 @@ NODES = ["wacore1", "wacore2", "wacore3"]
 ELSEWHERE = ("make", "ansible-galaxy", "ansible-doc")
 
 
+def examples_of_roles() -> list[Any]:
+    """The examples in the argument specs, with the entry point that they belong to."""
+    return [
+        pytest.param(spec["examples"], id=f"{specs.parents[1].name}-{name}")
+        for specs in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
+        for name, spec in yaml.safe_load(specs.read_text(encoding="utf-8"))["argument_specs"].items()
+    ]
+
+
 def blocks(language: str) -> list[Any]:
     """Each fenced block of a language, with the page that it is on."""
     return [
@@ -49,6 +58,13 @@ def examples(module: str) -> list[dict[str, Any]]:
     text = importlib.import_module(f"ansible_collections.wabiz.onprem.plugins.modules.{module}").EXAMPLES
     tasks: list[dict[str, Any]] = yaml.safe_load(text) or []
     return tasks
+
+
+def handlers() -> list[dict[str, Any]]:
+    """What tasks may notify: the names that the role's handlers listen to, with a task that does nothing."""
+    text = (ROOT / "roles" / "wa_settings" / "handlers" / "main.yml").read_text(encoding="utf-8")
+    names = dict.fromkeys(handler["listen"] for handler in yaml.safe_load(text))
+    return [{"name": name, "ansible.builtin.debug": {"msg": "notified"}} for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +124,14 @@ def test_examples_of_modules(module: str, client: EmulatedClient, ansible: Ansib
             options["ca_path"] = client.ca_path
     client.control.switch(unknown_keys="keep")
     run = ansible.playbook(
-        [{"hosts": "all", "tasks": tasks}], {"wa1": {}}, variables=reader_variables(client, tmp_path)
+        [{"hosts": "all", "tasks": tasks, "handlers": handlers()}],
+        {"wa1": {}},
+        variables=reader_variables(client, tmp_path),
     )
     assert run.rc == 0, run.output
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
+@pytest.mark.parametrize("text", [*blocks("yaml"), *examples_of_roles()])
 def test_yaml_on_pages(
     text: str, client: EmulatedClient, cluster: Emulator, ansible: AnsibleCommands, tmp_path: Path
 ) -> None:
