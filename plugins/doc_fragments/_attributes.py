@@ -12,11 +12,11 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in check mode and return what would change without changing it.
+    description: Can run in check mode, and returns what would change without changing it.
   diff_mode:
-    description: Returns what has changed, or would change, under C(--diff).
+    description: With C(--diff), returns what has changed or would change.
   idempotent:
-    description: Run again with the same parameters, it changes nothing.
+    description: If it runs again with the same parameters, it changes nothing.
   action:
     description: Has an action plugin of the same name on the controller.
   async:
@@ -35,7 +35,7 @@ attributes:
     support: full
   action:
     support: full
-    details: With a local connection, and where nothing asks for another process, the work is done inside the controller
+    details: With a local connection, and if nothing asks for another process, the work is done inside the controller
       process.
   async:
     support: full

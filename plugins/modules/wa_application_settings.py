@@ -12,10 +12,10 @@ version_added: 0.1.0
 description:
   - Brings the settings of C(/v1/settings/application) to the declared values, and nothing else. A second run changes
     nothing and writes nothing.
-  - Every write is read back. A setting that the client did not take over is an error. Where the answer to a write is
-    lost or makes no sense, what is read back decides whether it was done.
+  - Every write is read back. If the client did not accept a setting, the task fails. If the answer to a write is lost
+    or makes no sense, what is read back decides whether the write took effect.
   - Some settings take effect only when the Coreapp containers are restarted. The module says so in
-    RV(restart_required); the role P(wabiz.onprem.wa_settings#role) does the restart.
+    RV(restart_required); the role P(wabiz.onprem.wa_settings#role) restarts them.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -32,14 +32,16 @@ attributes:
 options:
   settings:
     description:
-      - The wanted settings, nested as in the API. What is not named is left alone. To leave out a setting under a
-        condition, use C(omit); null is refused where a setting has fixed choices, and leaves it alone elsewhere.
+      - The wanted settings, nested as in the API. Settings that are not named are left alone.
+      - To leave a setting out under a condition, use C(omit). Null is refused for a setting with fixed choices; any
+        other setting is left alone if it is null.
       - Settings that are newer than the client are refused.
     type: dict
     suboptions:
       callback_backoff_delay_ms:
         description:
-          - Milliseconds to wait before a failed callback is tried again. Grows by this value with each failure.
+          - Milliseconds to wait before a failed callback is tried again. The wait grows by this value with each
+            failure.
           - A positive whole number. Default of the client is V(3000).
         type: int
       max_callback_backoff_delay_ms:
@@ -59,7 +61,7 @@ options:
         type: int
       unhealthy_interval:
         description:
-          - Seconds without an answer after which the master calls a node unhealthy, in high availability.
+          - Seconds without an answer after which the master considers a node unhealthy, in high availability.
           - A positive whole number. Default of the client is V(30).
         type: int
       media:
@@ -68,7 +70,7 @@ options:
         suboptions:
           auto_download:
             description:
-              - Kinds of media to fetch automatically. Order and repeats mean nothing.
+              - Kinds of media to download automatically. Order and repetition do not matter.
             type: list
             elements: str
             choices:
@@ -84,14 +86,15 @@ options:
         suboptions:
           url:
             description:
-              - Where callbacks go, an C(https://) address. Empty to have no webhook; callbacks are dropped then.
+              - The C(https://) address that callbacks are sent to. If it is empty, there is no webhook, and callbacks
+                are dropped.
               - The query, the fragment and the user info of the address are secret and masked in every result. The path
-                stays readable, so a shared secret does not belong there.
-              - A value that a result has masked is refused.
+                stays readable, so do not put a shared secret there.
+              - A masked value that was copied from a result is refused.
             type: str
           max_concurrent_requests:
             description:
-              - Callbacks in flight at once.
+              - How many callbacks may be sent at the same time.
               - Default of the client is V(6). Takes effect when the Coreapp is restarted.
             type: int
             choices:
@@ -100,17 +103,17 @@ options:
               - 18
               - 24
           message:
-            description: Which statuses of a message are notified. From client version 2.41.2.
+            description: Which statuses of a message are reported to the webhook. From client version 2.41.2.
             type: dict
             suboptions:
               sent:
-                description: Whether V(sent) is notified. Default of the client is V(true).
+                description: Whether V(sent) is reported. Default of the client is V(true).
                 type: bool
               delivered:
-                description: Whether V(delivered) is notified. Default of the client is V(true).
+                description: Whether V(delivered) is reported. Default of the client is V(true).
                 type: bool
               read:
-                description: Whether V(read) is notified. Default of the client is V(true).
+                description: Whether V(read) is reported. Default of the client is V(true).
                 type: bool
       notify_user_change_number:
         description:
@@ -119,21 +122,21 @@ options:
         type: bool
       show_security_notifications:
         description:
-          - Whether a webhook tells that a contact's identity may have changed. Messages to that contact are held until
-            the change is confirmed.
+          - Whether the webhook is told when a contact's identity may have changed. Messages to that contact are held
+            back until the change is confirmed.
           - Default of the client is V(false).
         type: bool
       axolotl_context_striping_disabled:
         description:
-          - Turns off a speed-up that opens more database connections. From client version 2.25.
+          - Turns off an optimization that opens more database connections. From client version 2.25.
           - Default of the client is V(false). Takes effect when the Coreapp is restarted.
-          - Samples of the API do not report it, see O(unreported).
+          - The samples in the API's documentation do not contain it, see O(unreported).
         type: bool
       skip_referral_media_download:
         description:
-          - Whether the picture or video of the ad that a user came from is left alone.
+          - Whether to skip downloading the picture or video of the ad that a user came from.
           - Default of the client is V(false).
-          - Samples of the API do not report it, see O(unreported).
+          - The samples in the API's documentation do not contain it, see O(unreported).
         type: bool
       garbagecollector_enable:
         description: Automatic garbage collection. From client version 2.49.1.
@@ -141,24 +144,24 @@ options:
         suboptions:
           messages:
             description:
-              - Whether old messages are collected. Advised on, except during large campaigns.
+              - Whether old messages are deleted. Recommended, except during large campaigns.
               - Default of the client is V(true). Takes effect when the Coreapp is restarted.
             type: bool
           media:
             description:
-              - Whether old media are collected.
+              - Whether old media are deleted.
               - Default of the client is V(false). Takes effect when the Coreapp is restarted.
             type: bool
       db_garbagecollector_enable:
         description:
-          - The older switch for the collection of messages. Deprecated from client version 2.49 in favour of
+          - The older switch for deleting old messages. Deprecated from client version 2.49 in favour of
             O(settings.garbagecollector_enable.messages).
           - Takes effect when the Coreapp is restarted.
         type: bool
       verbose_logging:
         description:
-          - Very detailed log of the Coreapp, for tests only. O(settings.log_level) is ignored while it is on. From
-            client version 2.51.1.
+          - Whether the Coreapp logs in great detail, for tests only. O(settings.log_level) is ignored while it is on.
+            From client version 2.51.1.
           - Default of the client is V(false). Takes effect when the Coreapp is restarted.
         type: bool
       log_level:
@@ -173,8 +176,8 @@ options:
           - fatal
       pass_through:
         description:
-          - Whether a message is deleted from the local database once it is delivered or read. V(false) is advised,
-            status callbacks do not work as meant otherwise.
+          - Whether a message is deleted from the local database once it is delivered or read. V(false) is
+            recommended; otherwise status callbacks do not work as intended.
           - Cannot be switched on from client version 2.35 on.
           - Default of the client is V(false). Takes effect when the Coreapp is restarted.
         type: bool
@@ -190,7 +193,7 @@ options:
         type: bool
   extra_settings:
     description:
-      - Settings that this collection does not know, sent as given and laid over what the client reports.
+      - Settings that this collection does not know. They are sent as given, merged into what the client reports.
     type: dict
   state:
     description:
@@ -198,9 +201,9 @@ options:
       - V(replaced) changes the named settings, and puts every other documented setting back to its default. It leaves
         alone what has no certain default (such as the webhook URL), what is deprecated and what the client does not
         report.
-      - V(absent) puts everything back to the defaults of the client, when a setting with a certain default differs from
-        it or a webhook URL is set. What changed is what the client reports before and after; check mode predicts the
-        documented defaults, and names what has none.
+      - V(absent) puts everything back to the defaults of the client, if a setting with a certain default differs from
+        it, or if a webhook URL is set. The result shows what the client reports before and after. Check mode predicts
+        the documented defaults, and warns of the settings that have none.
     type: str
     default: present
     choices:
@@ -209,7 +212,7 @@ options:
       - absent
   unreported:
     description:
-      - What is done with a wanted setting that the client does not report.
+      - What to do with a wanted setting that the client does not report.
       - V(send) compares it with its documented default and sends it if it differs.
       - V(skip) leaves it alone, with a warning.
     type: str
@@ -220,8 +223,8 @@ options:
   restart_bound:
     description:
       - Dotted names of the settings that take effect only when the Coreapp is restarted. The name of a group stands for
-        all in it.
-      - The default is every setting of which any part of the API's documentation says so.
+        all settings in it.
+      - The default is every setting for which any part of the API's documentation says so.
     type: list
     elements: str
     default:
@@ -236,22 +239,24 @@ options:
       - webhooks.max_concurrent_requests
   client_version:
     description:
-      - Version of the client, for clients that do not tell theirs.
+      - Version of the client, for clients that do not report it.
     type: str
 notes:
-  - C(webhooks.url) and other values are shown without their query and user info, and values under names such as
-    C(token), C(api-key) or C(pin) not at all.
-  - The API has no means to change something only if it is still as it was read, such as an ETag. A changed setting goes
-    out with the whole group that it is in, so what somebody else changes in that group between the reading and the
-    writing is put back. The module reads right before each attempt to write, which makes that window as short as one
-    request. Let one program at a time write to a client.
+  - C(webhooks.url) and other addresses are shown without their query and user info. Values under names such as
+    C(token), C(api-key) or C(pin) are not shown at all.
+  - The API has no ETag or the like, so nobody can write a setting only if it is unchanged since it was read. A changed
+    setting is sent together with the whole group that it is in. If somebody else changes that group between the reading
+    and the writing, their change is undone. The module reads right before each attempt to write, so that this window is
+    as short as one request. Let only one program at a time write to a client.
 seealso:
   - module: wabiz.onprem.wa_application_settings_info
   - module: wabiz.onprem.wa_health_info
 """
 
 EXAMPLES = r"""
-- name: Ask for more concurrent callbacks, and name the webhook
+# Keep the password in a vault. This prints what goes into your variables:
+#   ansible-vault encrypt_string --stdin-name wabiz_password
+- name: Set the webhook, and allow more concurrent callbacks
   wabiz.onprem.wa_application_settings:
     api_url: https://wa1.example.com:9090
     ca_path: /etc/ssl/wabiz-ca.pem
@@ -261,8 +266,37 @@ EXAMPLES = r"""
       webhooks:
         url: https://hooks.example.com/wa
         max_concurrent_requests: 12
+  register: wabiz_result
 
-- name: Nothing but these two differs from the defaults
+- name: Say what has to restart
+  ansible.builtin.debug:
+    msg: "Restart the Coreapps for {{ wabiz_result.restart_settings | join(', ') }}"
+  when: wabiz_result.restart_required
+
+- name: Give the connection once, for all modules of the collection
+  module_defaults:
+    group/wabiz.onprem.api:
+      api_url: https://wa1.example.com:9090
+      ca_path: /etc/ssl/wabiz-ca.pem
+      password: "{{ wabiz_password }}"
+  block:
+    - name: See what would change, in check mode
+      wabiz.onprem.wa_application_settings:
+        settings:
+          log_level: warning
+      check_mode: true
+      diff: true
+      register: wabiz_preview
+
+    # The handler is part of the role wabiz.onprem.wa_settings, which the play has to use as well.
+    - name: Change it, and restart the Coreapps one at a time at the end of the play
+      wabiz.onprem.wa_application_settings:
+        settings:
+          log_level: warning
+      when: wabiz_preview.changed_settings | length > 0
+      notify: wabiz restart coreapp
+
+- name: Keep everything at its default except for these two
   wabiz.onprem.wa_application_settings:
     api_url: https://wa1.example.com:9090
     token: "{{ wabiz_token }}"
@@ -271,13 +305,13 @@ EXAMPLES = r"""
       log_level: warning
       heartbeat_interval: 10
 
-- name: Back to the defaults
+- name: Reset everything to the defaults
   wabiz.onprem.wa_application_settings:
     api_url: https://wa1.example.com:9090
     token: "{{ wabiz_token }}"
     state: absent
 
-- name: A setting that this collection does not know
+- name: Set something that this collection does not know
   wabiz.onprem.wa_application_settings:
     api_url: https://wa1.example.com:9090
     token: "{{ wabiz_token }}"
@@ -319,7 +353,7 @@ restart_required:
   type: bool
   sample: true
 restart_settings:
-  description: Dotted names of the settings that ask for the restart.
+  description: Dotted names of the settings that need the restart.
   returned: when the client could be read
   type: list
   elements: str
@@ -333,13 +367,13 @@ unverified_settings:
   sample: []
 outcome_unknown:
   description:
-    - Whether nobody can say if what was sent has taken effect, or may still do so. The task has failed then, and
+    - Whether it is unknown if what was sent has taken effect, or may still do so. The task has failed then, and
       C(changed), RV(changed_settings) and RV(restart_settings) say what it would have changed.
-  returned: when a write was answered by nobody, and could not be read back
+  returned: when the answer to a write was lost, and the settings could not be read back
   type: bool
   sample: true
 client_version:
-  description: Version of the client, without a leading C(v). Null where it is not known.
+  description: Version of the client, without a leading C(v). Null if it is not known.
   returned: when the client could be read
   type: str
   sample: 2.57.2

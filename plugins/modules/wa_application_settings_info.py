@@ -46,12 +46,12 @@ settings:
   sample:
     callback_backoff_delay_ms: 3000
 client_version:
-  description: Version of the client, without a leading C(v). Null where the client does not tell it.
+  description: Version of the client, without a leading C(v). Null if the client does not report it.
   returned: success
   type: str
   sample: 2.57.2
 api_status:
-  description: What the client says of its API, such as V(stable). Null where it says nothing.
+  description: What the client says about its API, such as V(stable). Null if it says nothing.
   returned: success
   type: str
   sample: stable

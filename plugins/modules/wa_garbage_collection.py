@@ -12,12 +12,11 @@ version_added: 0.2.0
 description:
   - Starts the services C(/v1/services/message/gc) and C(/v1/services/media/gc), which delete old messages and media of
     the client.
-  - The client collects in the background. That a collection is done, and whether it failed on the way, comes as a
-    notification to the webhook only, so the module cannot tell. Without a webhook nobody learns of it, and a warning
-    says so.
-  - Warns of a client older than 2.49, and of a client that collects by itself. Reading that takes an account with the
-    admin role.
-  - Where the answer to a start is lost, it is not repeated, and RV(outcome_unknown) is set.
+  - The client works in the background. Only its webhook is told when a collection has ended and whether it failed, so
+    the module cannot report that. If there is no webhook, nobody is told, and the module warns of that.
+  - The module also warns if the client is older than 2.49, and if it collects garbage by itself anyway. To find that
+    out, it needs an account with the admin role.
+  - If the answer to a start is lost, the start is not repeated, and RV(outcome_unknown) is set.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -26,7 +25,7 @@ extends_documentation_fragment:
   - wabiz.onprem._attributes.api_module
 attributes:
   check_mode:
-    details: Reads the settings of the client for the warnings and starts nothing.
+    details: Reads the settings of the client for the warnings, and starts nothing.
   diff_mode:
     support: none
   idempotent:
@@ -58,17 +57,23 @@ EXAMPLES = r"""
     api_url: https://wa1.example.com:9090
     password: "{{ wabiz_password }}"
     targets: [message]
+  register: wabiz_collection
+
+- name: Show what each node answered
+  ansible.builtin.debug:
+    msg: "{{ item.name or 'the client' }}: {{ item.status }}"
+  loop: "{{ wabiz_collection.nodes }}"
 """
 
 RETURN = r"""
 nodes:
-  description: What was started, in the order of O(targets). Empty in check mode, where the nodes are not known.
+  description: What was started, in the order of O(targets). Empty in check mode, since the nodes are not known then.
   returned: success, and when something was started before a failure
   type: list
   elements: dict
   contains:
     name:
-      description: Host name and short container ID of the node in a cluster. Null where the client answers for itself.
+      description: Host name and short container ID of the node in a cluster. Null if the client answers as a whole.
       type: str
       sample: wacore1:9dfe77618dba
     target:
@@ -76,16 +81,16 @@ nodes:
       type: str
       sample: message
     status:
-      description: What the client says of the start.
+      description: What the client answered to the start.
       type: str
       sample: processing
 msg:
-  description: That the end of a collection is told to the webhook only; or what went wrong.
+  description: A reminder that only the webhook is told when a collection has ended; or what went wrong.
   returned: always
   type: str
   sample: started; the client tells the end of a collection to its webhook only
 outcome_unknown:
-  description: Whether nobody can say if the last service that was asked for has begun.
+  description: Whether it is unknown if the last service that was asked for has started.
   returned: when the answer to a start was lost
   type: bool
   sample: true

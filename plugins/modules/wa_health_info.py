@@ -11,7 +11,7 @@ short_description: Read the health of a WhatsApp Business On-Premises client, or
 version_added: 0.1.0
 description:
   - Reads C(/v1/health) and changes nothing.
-  - With O(wait=true) it polls until the client is as healthy as expected. It fails where that does not happen in time.
+  - With O(wait=true) it polls until the client is as healthy as expected, and fails if that does not happen in time.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -27,14 +27,14 @@ options:
   wait:
     description:
       - Whether to poll until the client is as healthy as O(expect_connected) and O(expect_nodes) say.
-      - A client without a registered phone number never becomes connected by waiting. The wait ends at once then, as a
-        failure.
+      - Waiting does not help a client without a registered phone number to become connected. In that case the task
+        fails at once.
     type: bool
     default: false
   wait_timeout:
     description:
-      - Seconds after which the wait is given up. A poll takes no longer than what is left of them, but at least a
-        second.
+      - Seconds after which the task gives up and fails. A single poll may take as long as what is left of this time,
+        and at least one second.
     type: float
     default: 300.0
   wait_interval:
@@ -43,12 +43,12 @@ options:
     default: 2.0
   expect_connected:
     description:
-      - How many Coreapp nodes have to be connected. If it is not given, one, for single instances and clusters alike.
+      - How many Coreapp nodes have to be connected. If it is not given, one is enough, also in a cluster.
       - V(0) is for clients without a registered phone number. They are healthy as soon as they answer.
     type: int
   expect_nodes:
     description:
-      - Names of nodes that have to be listed and at rest, connected or standing by. For clusters.
+      - For clusters, names of nodes that have to be listed, and be either connected or stand-by.
     type: list
     elements: str
     default: []
@@ -69,11 +69,17 @@ EXAMPLES = r"""
     wait: true
     wait_timeout: 120
     expect_connected: 2
+  register: wabiz_health
+
+- name: Show the nodes
+  ansible.builtin.debug:
+    msg: "{{ item.name or 'Coreapp' }}: {{ item.gateway_status }}"
+  loop: "{{ wabiz_health.nodes }}"
 """
 
 RETURN = r"""
 nodes:
-  description: The nodes as the client lists them. Empty where the Coreapp does not answer.
+  description: The nodes as the client lists them. Empty if the Coreapp does not answer.
   returned: success, and when a wait was given up
   type: list
   elements: dict
@@ -101,7 +107,7 @@ clustered:
   type: bool
   sample: true
 shards:
-  description: The number of shards of a cluster. Null for a single instance, and where the client does not tell it.
+  description: The number of shards of a cluster. Null for a single instance, and if the client does not report it.
   returned: success, and when a wait was given up
   type: int
   sample: 2

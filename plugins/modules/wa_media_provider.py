@@ -12,10 +12,10 @@ version_added: 0.2.0
 description:
   - Sets or removes one of the providers in C(/v1/settings/application/media/providers), the credentials with which the
     client fetches media from web servers. It takes effect without a restart.
-  - The client is read before and after a write. A second run changes nothing and writes nothing. Where the answer to a
-    write is lost or makes no sense, what is read back decides whether it was done.
-  - The client reports the credentials in clear; they are masked in every result. A change of only a secret is a change,
-    and the diff has a sign for it.
+  - The client is read before and after a write. A second run changes nothing and writes nothing. If the answer to a
+    write is lost or makes no sense, what is read back decides whether the write took effect.
+  - The client reports the credentials in clear; they are masked in every result. If only a secret changes, that counts
+    as a change too, and the diff says so.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:
@@ -30,12 +30,12 @@ attributes:
 options:
   name:
     description:
-      - Name of the provider, by which messages refer to it. A provider of this name is replaced.
-      - Printable text. C(.) and C(..) as a step of a path are refused.
+      - Name of the provider, which messages refer to. If there is one of this name, it is replaced.
+      - Printable text. Names with C(.) or C(..) as a step of a path are refused.
     type: str
     required: true
   type:
-    description: Kind of the provider. The API knows one.
+    description: Kind of the provider. The API knows only this one.
     type: str
     choices:
       - www
@@ -43,11 +43,11 @@ options:
   basic:
     description:
       - Credentials for HTTP Basic authentication.
-      - Excludes O(bearer). One of the two is required with O(state=present).
+      - Mutually exclusive with O(bearer). One of the two is required with O(state=present).
     type: dict
     suboptions:
       username:
-        description: Name of the account. It is shown in results.
+        description: Name of the account. Results show it.
         type: str
         required: true
       password:
@@ -57,11 +57,11 @@ options:
   bearer:
     description:
       - A bearer token.
-      - Excludes O(basic). One of the two is required with O(state=present).
+      - Mutually exclusive with O(basic). One of the two is required with O(state=present).
     type: str
   state:
     description:
-      - Whether the provider is there. With V(absent) only O(name) counts.
+      - Whether the provider should exist. With V(absent) only O(name) matters.
     type: str
     choices:
       - present
@@ -73,6 +73,7 @@ seealso:
 """
 
 EXAMPLES = r"""
+# Keep the credentials in a vault, for example with ansible-vault encrypt_string.
 - name: Set a provider with a password
   wabiz.onprem.wa_media_provider:
     api_url: https://wa1.example.com:9090
@@ -89,6 +90,16 @@ EXAMPLES = r"""
     name: cdn
     bearer: "{{ cdn_token }}"
 
+- name: Find out whether a provider would change, without changing it
+  wabiz.onprem.wa_media_provider:
+    api_url: https://wa1.example.com:9090
+    password: "{{ wabiz_password }}"
+    name: cdn
+    bearer: "{{ cdn_token }}"
+  check_mode: true
+  diff: true
+  register: wabiz_preview
+
 - name: Remove a provider
   wabiz.onprem.wa_media_provider:
     api_url: https://wa1.example.com:9090
@@ -99,7 +110,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 before:
-  description: The provider as the client reported it before, credentials masked. Empty where there was none.
+  description: The provider as the client reported it before, credentials masked. Empty if there was none.
   returned: success, and when a write failed
   type: dict
   sample:
@@ -110,7 +121,7 @@ before:
         username: whatsapp
         password: "********"
 after:
-  description: The provider as the client reported it afterwards, or in check mode as it would. Empty where there is
+  description: The provider as the client reported it afterwards, or in check mode as it would. Empty if there is
     none.
   returned: success, and when a write failed
   type: dict
@@ -120,8 +131,8 @@ after:
     config:
       bearer: "********"
 outcome_unknown:
-  description: Whether nobody can say what has become of a write. Then C(changed) and RV(after) say what it would have
-    done.
+  description: Whether it is unknown if a write took effect. C(changed) and RV(after) then say what it would have
+    changed.
   returned: when a write failed and could not be read back
   type: bool
   sample: true

@@ -9,6 +9,7 @@ import importlib
 import re
 import shlex
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,22 @@ NODES = ["wacore1", "wacore2", "wacore3"]
 ELSEWHERE = ("make", "ansible-galaxy", "ansible-doc")
 
 
+def examples_of_roles() -> list[Any]:
+    """The examples in the argument specs, with the entry point that they belong to."""
+    return [
+        pytest.param(spec["examples"], id=f"{specs.parents[1].name}-{name}")
+        for specs in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml"))
+        for name, spec in yaml.safe_load(specs.read_text(encoding="utf-8"))["argument_specs"].items()
+    ]
+
+
 def blocks(language: str) -> list[Any]:
     """Each fenced block of a language, with the page that it is on."""
     return [
-        pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
+        pytest.param(textwrap.dedent(text), id=f"{page.relative_to(ROOT)}-{number}")
         for page in PAGES
         for number, text in enumerate(
-            re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.S), 1
+            re.findall(rf"```{language}\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.M | re.S), 1
         )
     ]
 
@@ -48,6 +58,13 @@ def examples(module: str) -> list[dict[str, Any]]:
     text = importlib.import_module(f"ansible_collections.wabiz.onprem.plugins.modules.{module}").EXAMPLES
     tasks: list[dict[str, Any]] = yaml.safe_load(text) or []
     return tasks
+
+
+def handlers() -> list[dict[str, Any]]:
+    """What tasks may notify: the names that the role's handlers listen to, with a task that does nothing."""
+    text = (ROOT / "roles" / "wa_settings" / "handlers" / "main.yml").read_text(encoding="utf-8")
+    names = dict.fromkeys(handler["listen"] for handler in yaml.safe_load(text))
+    return [{"name": name, "ansible.builtin.debug": {"msg": "notified"}} for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -107,17 +124,25 @@ def test_examples_of_modules(module: str, client: EmulatedClient, ansible: Ansib
             options["ca_path"] = client.ca_path
     client.control.switch(unknown_keys="keep")
     run = ansible.playbook(
-        [{"hosts": "all", "tasks": tasks}], {"wa1": {}}, variables=reader_variables(client, tmp_path)
+        [{"hosts": "all", "tasks": tasks, "handlers": handlers()}],
+        {"wa1": {}},
+        variables=reader_variables(client, tmp_path),
     )
     assert run.rc == 0, run.output
 
 
-@pytest.mark.parametrize("text", blocks("yaml"))
+@pytest.mark.parametrize("text", [*blocks("yaml"), *examples_of_roles()])
 def test_yaml_on_pages(
     text: str, client: EmulatedClient, cluster: Emulator, ansible: AnsibleCommands, tmp_path: Path
 ) -> None:
     content = yaml.safe_load(addressed(text, client))
     kind = text.partition("\n")[0]
+    if kind == "# requirements.yml":
+        # The collections that the tests use have to be what it asks for: there is nothing left to install.
+        wanted = ansible.write("requirements.json", content)
+        run = ansible.run(["ansible-galaxy", "collection", "install", "--offline", "-r", str(wanted)])
+        assert (run.rc, "already installed" in run.stdout) == (0, True), run.output
+        return
     runs: list[list[str]] = [["--check", "--diff"], []]
     declared: dict[str, Any] | None = None
     pair: list[EmulatedClient] = []
