@@ -65,7 +65,9 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
     if validated.error_messages:
         raise InvalidVariables(validated.error_messages[0])
     name, collect = (validated.validated_parameters[variable] for variable in VARIABLES)
-    if len(name) > _LONGEST_NAME or not name.isprintable() or not name.strip():
+    # Ansible takes any value for a text.
+    is_text = not isinstance(given.get("wa_campaign_name"), (list, dict))
+    if not is_text or len(name) > _LONGEST_NAME or not name.isprintable() or not name.strip():
         raise InvalidVariables(f"wa_campaign_name: give a printable name of at most {_LONGEST_NAME} characters")
     return {"name": name, "collect": collect}
 
@@ -147,8 +149,8 @@ def left_alone(options: Mapping[str, Any], campaign: Campaign) -> dict[str, Any]
     state, path = options.get("state"), tuple(campaign.setting.split("."))
     if state == "absent":
         raise Refused(
-            f"campaign {', '.join(campaign.names)} is on record, and a reset would switch {campaign.setting} on. Nothing "
-            "is written; end the campaign first (wabiz.onprem.campaign_end)"
+            f"campaign {', '.join(campaign.names)} is on record, and a reset would switch {campaign.setting} on. "
+            "Nothing is written; end the campaign first (wabiz.onprem.campaign_end)"
         )
     settings = copy.deepcopy(dict(options.get("settings") or {}))
     if state == "replaced":
