@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -83,7 +83,7 @@ class ActionModule(RoleAction):
         entry = str(self._task.args.get("entry", "main"))
         result.update(changed=False, steps=[], restarts=[], **(_conclusion(_summary()) if entry == "main" else {}))
         try:
-            found = {
+            found: dict[str, Callable[[], Result]] = {
                 "main": self._main,
                 "restart": self._restart,
                 "handler": self._handler,

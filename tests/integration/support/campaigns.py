@@ -31,7 +31,9 @@ def start_campaign(
     return ansible.start([*command, *arguments], environment)
 
 
-def campaign(ansible: AnsibleCommands, which: str, deployments: Sequence[Deployment], *arguments: str, **more: Any) -> CommandRun:  # fmt: skip
+def campaign(
+    ansible: AnsibleCommands, which: str, deployments: Sequence[Deployment], *arguments: str, **more: Any
+) -> CommandRun:
     """The same, to its end."""
     return start_campaign(ansible, which, deployments, *arguments, **more).finish()
 
