@@ -55,6 +55,7 @@ def demand_steps(
         *(Step("record", host) for host in hosts),
         *([Step("write")] if writes or campaign else []),
         *(Step("note", host) for host in hosts),
+        *([Step("collect")] if campaign else []),
     ]
 
 
@@ -121,7 +122,6 @@ _SAID = {
     "providers": "set the media providers",
     "record": "write the restart down",
     "restart": "restart",
-    "collect": "collect messages",
 }
 
 

@@ -543,7 +543,9 @@ class Work:
         return decision.done if self.failure is None else decision.known
 
     def collect(self, port: Port, _host: str) -> Result:
-        """Starts one collection of the messages that a campaign has left."""
+        """Starts one collection of the messages that a campaign has left; after the restarts, which would cut it off."""
+        if self._decision is not None and (not self._collects or self._restarts_of_nodes()):
+            return {}
         found = port.api("wa_garbage_collection", {"targets": ["message"]}, check_mode=self.check_mode)
         if found.get("failed"):
             raise Unwritten(found)
@@ -717,9 +719,13 @@ class Work:
         """The steps of the restart that is to follow; none where there is nothing to restart or to see healthy."""
         if self.failure is not None:
             return []
-        collects = self._decision is not None and self._decision.is_over and (self.context.campaign or {})["collect"]
-        # A restart would break it off.
-        return [*self._restarts_of_nodes(), *([Step("collect")] if collects else [])]
+        steps = self._restarts_of_nodes()
+        return [*steps, Step("collect")] if steps and self._collects else steps
+
+    @property
+    def _collects(self) -> bool:
+        """Whether the last campaign ends, and a collection was asked for."""
+        return self._decision is not None and self._decision.is_over and bool((self.context.campaign or {})["collect"])
 
     def _restarts_of_nodes(self) -> list[Step]:
         if not self.context.may_restart:

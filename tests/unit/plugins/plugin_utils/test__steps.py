@@ -46,6 +46,7 @@ def test_a_campaign_is_decided_when_all_records_are_known() -> None:
     steps = demand_steps(["a", "b"], health=True, campaign=True)
     assert names(steps) == [
         "look a", "look b", "health", "campaign", "record a", "record b", "write", "note a", "note b",
+        "collect",
     ]  # fmt: skip
 
 
