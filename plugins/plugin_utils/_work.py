@@ -543,7 +543,7 @@ class Work:
         return decision.done if self.failure is None else decision.known
 
     def collect(self, port: Port, _host: str) -> Result:
-        """Starts one collection of the messages that a campaign has left; after the restarts, which would cut it off."""
+        """Starts one collection of what a campaign has left; after the restarts, which would cut it off."""
         if self._decision is not None and (not self._collects or self._restarts_of_nodes()):
             return {}
         found = port.api("wa_garbage_collection", {"targets": ["message"]}, check_mode=self.check_mode)
