@@ -415,7 +415,7 @@ def test_what_cannot_be_meant_is_refused(
 # --- killed ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", ["single", "pair"])
+@pytest.mark.parametrize("shape", ["single", pytest.param("pair", marks=pytest.mark.thorough)])
 def test_killed_at_any_moment_and_repeated(
     new_single: NewDeployment, new_cluster: NewDeployment, tmp_path_factory: pytest.TempPathFactory, shape: str
 ) -> None:
