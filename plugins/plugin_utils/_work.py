@@ -623,7 +623,7 @@ class Work:
         self._warn(in_words(campaign))
         if self.context.api_here:
             self.ask(port, "")
-        else:
+        elif settings.get("state") != "replaced":  # that one keeps it off, which may be a change
             names = tuple(name for name in self.wanted.settings if name != campaign.setting)
             self.wanted = replace(self.wanted, settings=names)
 
@@ -1128,10 +1128,12 @@ class Work:
 
 def others_record(name: str, record: Record) -> str:
     """What to say of a record of another client, which lies where this client's should."""
+    held, then = "a pending restart", "remove the file and run with wa_settings_restart: always"
+    if not record.is_pending:
+        held, then = "a campaign", "put that into the file"
     return (
-        f"{name} holds a pending restart of another client, {record.client}; give each client on this host a "
-        "wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run with "
-        "wa_settings_restart: always"
+        f"{name} holds {held} of another client, {record.client}; give each client on this host a "
+        f"wa_settings_cluster of its own. If it is the same client at a new address, {then}"
     )
 
 

@@ -23,6 +23,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     MASTER,
+    Campaign,
     Lease,
     Node,
     Pending,
@@ -1176,6 +1177,15 @@ def test_a_host_that_has_lost_its_record_gets_the_campaign_back() -> None:
     work = campaign(client, True, "easter")
     assert work.failure is None
     assert client.campaigns == [(True, ("easter", "spring"))] * 2
+
+
+def test_a_campaign_of_another_client_is_refused() -> None:
+    cluster = Cluster({"h": [coreapp("a")]})
+    cluster.keep(Record("c", "h", client="https://other", campaign=Campaign(MESSAGES, True, ("spring",))))
+    before = dict(cluster.records)
+    work = demanded(cluster)
+    assert "/state/c@h.json holds a campaign of another client, https://other;" in str(work.failure)
+    assert replace(cluster.record(), lease=None) == parse(before["h"], "c", "h")
 
 
 @pytest.mark.parametrize("api", [None, "elsewhere"])
