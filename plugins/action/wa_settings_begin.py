@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,9 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import VARIABLES, in_words, left_alone
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import read_variables as read_campaign
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
@@ -33,7 +35,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     take,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused, Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Record,
     Sent,
@@ -45,11 +47,13 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileSto
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     PREFIX,
     InvalidVariables,
+    without_omitted,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Context,
     context_from_json,
     context_to_json,
+    others_record,
     report,
     summary_line,
 )
@@ -73,17 +77,27 @@ class ActionModule(RoleAction):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
+        self._warnings: list[str] = []
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entry = str(self._task.args.get("entry", "main"))
         result.update(changed=False, steps=[], restarts=[], **(_conclusion(_summary()) if entry == "main" else {}))
         try:
-            found = {"main": self._main, "restart": self._restart, "handler": self._handler, "pending": self._pending}
+            found: dict[str, Callable[[], Result]] = {
+                "main": self._main,
+                "restart": self._restart,
+                "handler": self._handler,
+                "pending": self._pending,
+                "campaign_begin": partial(self._campaign, True),
+                "campaign_end": partial(self._campaign, False),
+            }
             result.update(found[entry]())
-        except (InvalidVariables, InvalidOptions, Problem) as problem:
+        except (InvalidVariables, InvalidOptions, Problem, Refused) as problem:
             result.update(failed=True, msg=str(problem))
         if result.get("failed"):
             result["msg"] = in_words_of_the_role(str(result.get("msg", "")))
+        if self._warnings:
+            result["warnings"] = [*result.get("warnings", ()), *self._warnings]
         result["goes_on"] = bool(result["steps"] or result["restarts"])
         # A change alone tells the handler, also if nothing has to restart for it.
         later = entry == "main" and bool(self._task.args.get("later"))
@@ -143,6 +157,13 @@ class ActionModule(RoleAction):
 
     def _compare(self, options: dict[str, Any] | None) -> Result:
         record = self._own_record()
+        campaign = record.campaign if record is not None else None
+        if options is not None and record is not None and campaign is not None:
+            client = str(self._values["api_url"])
+            if self._single and record.is_of_another(client):
+                raise Problem(others_record(self._store().name, record))
+            options = left_alone(options, campaign)
+            self._warnings.append(in_words(campaign))
         found: Result = {}
         undecided = options is not None and self._api not in (None, self._own)
         if options is not None and not undecided:
@@ -220,6 +241,28 @@ class ActionModule(RoleAction):
         context = self._context(wanted=Wanted(everything=first), by_itself=True)
         return self._done_or_left(self._demand(context), [])
 
+    def _campaign(self, begins: bool) -> Result:
+        """The begin or the end of a campaign. Its restarts come at once: a campaign may be in the same play."""
+        if not self._selected():
+            return {}
+        self._read()
+        said = {name: self._vars[name] for name in VARIABLES if name in self._vars}
+        wish = read_campaign(as_plain(without_omitted(self._templar.template(said), self._vars.get("omit"))))
+        record = self._own_record()
+        kind = f"campaign {begins} {wish['name']}"
+        first = "settings" in self._selected() and (self._single or self._comes_first(kind))
+        if not first and record is not None and not record.is_pending:
+            return {"msg": f"another host does this for cluster {self._cluster}"}
+        options = {name: self._values[name] for name in ("restart_bound", "client_version")}
+        given = {name: value for name, value in options.items() if value is not None}
+        everything = self._values["restart"] == "always" and self._may_restart()
+        context = self._context(
+            wanted=Wanted(everything=first and everything),
+            by_itself=True,
+            campaign={**wish, "begins": begins, "options": given} if first else None,
+        )
+        return self._done_or_left(self._demand(context), [])
+
     def _comes_first(self, kind: str) -> bool:
         """Whether nobody of the cluster has come here as often as this host."""
         with alone("turns", self._cluster, kind):
@@ -230,7 +273,7 @@ class ActionModule(RoleAction):
         return turn > last
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
-        steps = demand_steps(context.hosts, health=True)
+        steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)
         return context.items(steps, "demand")
 
     def _handler(self) -> Result:
@@ -259,6 +302,7 @@ class ActionModule(RoleAction):
                     "id": secrets.token_hex(8),
                     "settings": None,
                     "wanted": {"settings": [], "everything": True},
+                    "campaign": None,
                     "by_itself": True,
                 }
                 steps += self._demand(self._keep(again))
@@ -363,6 +407,7 @@ class ActionModule(RoleAction):
         health: Mapping[str, Any] | None = None,
         by_itself: bool = False,
         providers: list[dict[str, Any]] | None = None,
+        campaign: Mapping[str, Any] | None = None,
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         members: dict[str, Member] = {self._own: self._member}
@@ -396,6 +441,7 @@ class ActionModule(RoleAction):
             by_itself=by_itself,
             health=health,
             providers=providers,
+            campaign=campaign,
         )
         append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))

@@ -31,6 +31,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask_
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem, member_from_json
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import in_words as campaign_in_words
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
     DirectAction,
@@ -54,7 +55,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import now
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent, Unreadable, unknown
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Unreadable, parse, render, unknown
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     NAMES,
@@ -85,6 +86,7 @@ class ActionModule(RoleAction):
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
+        self._warnings: list[str] = []
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entries = {"ask": self._ask, "left": self._left, "from": self._ask_from, "report": self._report}
@@ -101,19 +103,19 @@ class ActionModule(RoleAction):
             entry.update(cluster=self._cluster, api_url=mask_url(str(self._values["api_url"])))
             options, origins = self._declared()
             if self._asks_here():
-                sent = self._look(entry)
-                self._compare(entry, options, origins, sent, None if self._api is None else self._host())
+                record = self._look(entry)
+                self._compare(entry, options, origins, record, None if self._api is None else self._host())
             else:
                 # Where the API is called from elsewhere, the container host may still be reached from here only.
                 on_api_host = BACKENDS[self._member.backend].on_api_host
-                sent = None if on_api_host else self._look(entry)
+                known = None if on_api_host else self._look(entry)
                 left = {
                     "where": self._api or "localhost",
                     "values": self._values,
                     "options": options,
                     "origins": origins,
                     "member": asdict(self._member) if on_api_host else None,
-                    "sent": None if sent is None else asdict(sent),
+                    "record": None if known is None else render(known),
                 }
         return self._keep(entry, left)
 
@@ -133,20 +135,22 @@ class ActionModule(RoleAction):
             host = ConnectedHost(self, {}, self._vars)
             if left["member"] is not None:
                 self._member = member_from_json(left["member"])
-                sent = self._look(entry)
+                record = self._look(entry)
             else:
-                sent = None if left["sent"] is None else Sent(**left["sent"])
-            self._compare(entry, left["options"], left["origins"], sent, host)
+                record = parse(left["record"], self._cluster, self._own)
+            self._compare(entry, left["options"], left["origins"], record, host)
         return self._keep(entry, None)
 
     def _keep(self, entry: Entry, left: Mapping[str, Any] | None) -> Result:
         done = finish(entry)
         keep({"entry": entry if left else done, "left": left}, "drift", self._own)
-        shown = {"state": done["state"]} if left is None else {}
+        shown: Result = {"state": done["state"]} if left is None else {}
+        if self._warnings:
+            shown["warnings"] = self._warnings
         return {**shown, "msg": done["error"]} if done["error"] else shown
 
-    def _look(self, entry: Entry) -> Sent | None:
-        """Reads the record of pending restarts, without taking its lease; what it knows of unreported values."""
+    def _look(self, entry: Entry) -> Record:
+        """Reads the record of pending restarts, without taking its lease; an empty one where it cannot be read."""
         record = Record(self._cluster, self._own)
         with self._telling(entry):
             store = self._store()
@@ -158,14 +162,16 @@ class ActionModule(RoleAction):
             if record.is_of_another(str(self._values["api_url"])):
                 raise Problem(others_record(store.name, record))
             add_record(entry, record)
-        return record.sent
+            if record.campaign is not None:
+                self._warnings.append(campaign_in_words(record.campaign))
+        return record
 
     def _compare(
         self,
         entry: Entry,
         options: Mapping[str, Any],
         origins: Mapping[str, str],
-        sent: Sent | None,
+        record: Record,
         host: ConnectedHost | None,
     ) -> None:
         """Asks the client; host: where a module does it, None for this process."""
@@ -174,12 +180,12 @@ class ActionModule(RoleAction):
             if host is not None:
                 found = host.module(_MODULE, args, check_mode=True)
             else:
-                already_sent = sent.knows if sent is not None else nothing_sent
+                already_sent = record.sent.knows if record.sent is not None else nothing_sent
                 direct = self.direct.with_flow(partial(application_settings, already_sent=already_sent))
                 found = run_here(_MODULE, direct, args, Run(check_mode=True, invocation=False))
             if found.get("failed"):
                 raise Problem(in_words_of_the_role(str(found.get("msg"))))
-            add_comparison(entry, found, options, origins, PREFIX + "state", sent)
+            add_comparison(entry, found, options, origins, PREFIX + "state", record)
             providers = self._values["media_providers"]
             if providers is not None and options.get("state") != "absent":
                 found = self._keep_providers(providers, Run(check_mode=True, invocation=False), host)

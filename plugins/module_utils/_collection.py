@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import CONNECTION, Spec, read_connection
@@ -28,8 +29,8 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._run import Failure, 
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import ask_settings
 
 MESSAGE, MEDIA = "message", "media"
-# The first client version with settings of the automatic collection by kind (settings reference).
-_BY_KIND = (2, 49)
+# The first client version with the services of the collection (API notes, section 6).
+_WITH_SERVICES = (2, 49)
 _AUTOMATIC = {MESSAGE: "garbagecollector_enable.messages", MEDIA: "garbagecollector_enable.media"}
 _BEFORE = "db_garbagecollector_enable"
 _SAID = "the client tells the end of a collection to its webhook only"
@@ -40,6 +41,13 @@ def garbage_collection_spec() -> Spec:
         **CONNECTION,
         "targets": {"type": "list", "elements": "str", "choices": [MESSAGE, MEDIA], "default": [MESSAGE, MEDIA]},
     }
+
+
+def automatic_collection(version: Version | None, target: str) -> str:
+    """The setting that has a client collect by itself (settings reference, "Campaigns")."""
+    name = _AUTOMATIC[target]
+    since = KEYS[name].since
+    return _BEFORE if version is not None and since is not None and version < since else name
 
 
 def read_started(body: Any, target: str) -> list[Result] | None:
@@ -67,14 +75,14 @@ def _node(name: str | None, target: str, facts: Mapping[str, Any]) -> Result:
 
 def remarks_before(settings: Mapping[str, Any], version: Version | None, targets: Iterable[str]) -> list[str]:
     """What a user may not know who starts a collection: warnings, from the settings and the version of the client."""
-    remarks, old = [], version is not None and version < _BY_KIND
+    remarks, old = [], version is not None and version < _WITH_SERVICES
     if old:
         remarks.append(
             f"this client is {show_version(version)}; before 2.49 it may not know the services of the garbage "
             f"collection, and collects messages by itself if {_BEFORE} is on"
         )
-    automatic = [_BEFORE] if old else [_AUTOMATIC[target] for target in targets]
-    on = [name for name in automatic if lookup(settings, tuple(name.split("."))) is True]
+    automatic = [automatic_collection(version, target) for target in targets]
+    on = [name for name in dict.fromkeys(automatic) if lookup(settings, tuple(name.split("."))) is True]
     if on:
         remarks.append(f"the client collects by itself as well: {', '.join(on)} is on")
     if lookup(settings, ("webhooks", "url")) in ("", None):

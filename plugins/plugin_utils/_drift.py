@@ -20,7 +20,7 @@ from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, flatten, lookup, place, reports
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask, one_line
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Sent
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import declared_values
 
 Entry = dict[str, Any]
@@ -75,22 +75,24 @@ def add_comparison(
     options: Mapping[str, Any],
     origins: Mapping[str, str],
     default_layer: str,
-    sent: Sent | None,
+    record: Record,
 ) -> None:
     """Says how a client differs from its declaration.
 
     found: what the settings module returns in check mode. options: the module's, without the connection's. origins:
-    setting to the variable that says it; default_layer: the variable for what none of them says. sent: what is known of
-    values that the client does not report.
+    setting to the variable that says it; default_layer: the variable for what none of them says. record: what is known
+    of values that the client does not report, and of campaigns, whose setting is nobody else's.
     """
     version, before, after = found["client_version"], found["before"], found["after"]
     declared = declared_values(options, frozenset(found["unverified_settings"]))
     entry["client_version"] = version
     entry["settings"] = {dotted(path): value for path, value in sorted(flatten(before))}
     for name in found["changed_settings"]:
+        if record.campaign is not None and name == record.campaign.setting:
+            continue
         path = tuple(name.split("."))
         if name in declared:
-            if sent is not None and sent.knows(name, declared[name], version):
+            if record.sent is not None and record.sent.knows(name, declared[name], version):
                 continue
             holder: dict[str, Any] = {}
             place(holder, path, declared[name])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -20,6 +21,10 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client, Connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._collection import (
+    garbage_collection,
+    garbage_collection_spec,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import ask_health, health_info, health_info_spec
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import read_connection
@@ -53,6 +58,7 @@ _OF_NODE = frozenset({"gate", "restart", "wait", "settle"})
 FLOWS = {
     "wa_application_settings": DirectFlow(application_settings_spec(), application_settings),
     "wa_health_info": DirectFlow(health_info_spec(), health_info),
+    "wa_garbage_collection": DirectFlow(garbage_collection_spec(), garbage_collection),
 }
 _clients: dict[tuple[str, bool], Client] = {}
 
@@ -220,7 +226,8 @@ def _hand_over(work: Work) -> Result:
     context = work.context
     set_claim(context.cluster, context.host, "failed" if work.failure is not None else "done")
     items = context.items(work.restarts(), "restart")
-    carried = {**recall("context", context.id), "changes": work.changed_settings, "restarts": items}
+    known = recall("context", context.id)
+    carried = {**known, "wanted": asdict(work.wanted), "changes": work.changed_settings, "restarts": items}
     keep(carried, "context", context.id)
     if not items or context.by_itself:
         return {"restarts": items}

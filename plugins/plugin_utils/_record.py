@@ -116,6 +116,19 @@ class Sent:
 
 
 @dataclass(frozen=True)
+class Campaign:
+    """Campaigns that keep the automatic collection of messages off.
+
+    setting: the dotted name of what switches it. before: what it was before the first of them. names: of all that have
+    begun and not ended.
+    """
+
+    setting: str
+    before: bool
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Record:
     """What is pending on one host.
 
@@ -125,7 +138,8 @@ class Record:
     when the first of the present demands was written (UTC, for people).
     settings: dotted names, no values. returning: the node that was stopped for its restart and has not been seen
     healthy since. connected_before: connected Coreapps of the cluster before the first restart; None where nobody could
-    tell. elsewhere: hosts of the cluster that could not be looked at when a restart was demanded.
+    tell. elsewhere: hosts of the cluster that could not be looked at when a restart was demanded. campaign: what has to
+    be put back, until that is done.
     """
 
     cluster: str
@@ -141,6 +155,7 @@ class Record:
     elsewhere: tuple[str, ...] = ()
     lease: Lease | None = None
     sent: Sent | None = None
+    campaign: Campaign | None = None
 
     @property
     def is_pending(self) -> bool:
@@ -154,11 +169,11 @@ class Record:
     @property
     def is_empty(self) -> bool:
         """Whether nothing in it is worth a file."""
-        return not self.is_pending and self.lease is None and self.sent is None
+        return not self.is_pending and self.lease is None and self.sent is None and self.campaign is None
 
     def is_of_another(self, client: str) -> bool:
-        """Whether what is pending in it is another client's than the one at this address."""
-        return self.is_pending and self.client not in ("", client)
+        """Whether what is pending in it, or a campaign, is another client's than the one at this address."""
+        return (self.is_pending or self.campaign is not None) and self.client not in ("", client)
 
     def labels(self) -> list[str]:
         """What is pending, for people."""
@@ -215,7 +230,7 @@ def file_suffix(host: str) -> str:
 
 
 def under_other_names(others: Iterable[tuple[str, str]]) -> str | None:
-    """What is wrong if a client has pending restarts on records of other clusters, since it had another name.
+    """What is wrong if a client has pending restarts or campaigns on records of other clusters: it had another name.
 
     others: name and text of each.
     """
@@ -224,12 +239,18 @@ def under_other_names(others: Iterable[tuple[str, str]]) -> str | None:
             found = json.loads(text)
             cluster = str(found["cluster"])
             pending = found["nodes"] or found["returning"] or found["elsewhere"]
-        except (ValueError, LookupError, TypeError):
+            campaign = found.get("campaign")
+        except (ValueError, LookupError, TypeError, AttributeError):
             continue
         if pending:
             return (
                 f"{name} holds a pending restart of this client, made when its wa_settings_cluster was {cluster}. Run "
                 "once with that name; or remove the file and run once with wa_settings_restart: always"
+            )
+        if campaign:
+            return (
+                f"{name} holds a campaign of this client, begun when its wa_settings_cluster was {cluster}. End it "
+                "with that name"
             )
     return None
 
@@ -262,6 +283,7 @@ def parse(text: str, cluster: str, host: str) -> Record:
             elsewhere=tuple(_text(name) for name in _list(found["elsewhere"])),
             lease=None if found["lease"] is None else Lease(**_fields(found["lease"], Lease)),
             sent=None if found["sent"] is None else Sent(**_fields(found["sent"], Sent)),
+            campaign=None if found.get("campaign") is None else _campaign(found["campaign"]),
         )
     except KeyError as error:
         raise Unreadable(f"{error.args[0]} is missing") from None
@@ -293,6 +315,8 @@ _FIELD_TYPES: Mapping[str, tuple[type, ...]] = {
     "renewal": (int,),
     "digests": (dict,),
     "version": (str, type(None)),
+    "before": (bool,),
+    "names": (list,),
 }
 
 
@@ -319,6 +343,11 @@ def _pending(value: Any) -> Pending:
         unit=_text(value["unit"]),
         listed=_text(value.get("listed", "")),
     )
+
+
+def _campaign(value: Any) -> Campaign:
+    fields = _fields(value, Campaign)
+    return Campaign(**{**fields, "names": tuple(_text(name) for name in fields["names"])})
 
 
 # --- what may happen to it ---------------------------------------------------------------------------------------

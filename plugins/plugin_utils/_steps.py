@@ -37,11 +37,13 @@ def demand_steps(
     ask: bool = False,
     peek: str | None = None,
     providers: bool = False,
+    campaign: bool = False,
 ) -> list[Step]:
     """Writes a demand down on all hosts, then the settings, then that they are written.
 
     health: the client's health is not known yet. writes: there are settings to write. ask: whether they differ is not
     known yet. peek: a host whose record has not been read yet. providers: there are media providers to see to.
+    campaign: what to write is known when the records of all hosts are.
     """
     return [
         *([Step("peek", peek)] if peek is not None else []),
@@ -49,9 +51,11 @@ def demand_steps(
         *([Step("providers")] if providers else []),
         *(Step("look", host) for host in hosts),
         *([Step("health")] if health else []),
+        *([Step("campaign")] if campaign else []),
         *(Step("record", host) for host in hosts),
-        *([Step("write")] if writes else []),
+        *([Step("write")] if writes or campaign else []),
         *(Step("note", host) for host in hosts),
+        *([Step("collect")] if campaign else []),
     ]
 
 

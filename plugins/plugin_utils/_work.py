@@ -26,7 +26,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED, read_node
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
-from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, read_declaration
+from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, place, read_declaration
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import (
@@ -36,12 +36,21 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import
     member_from_json,
     only,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import (
+    Decision,
+    begin,
+    end,
+    in_words,
+    left_alone,
+    together,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, keep
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     ClientHealth,
     Look,
+    Refused,
     Restart,
     Targets,
     Wanted,
@@ -60,6 +69,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     COREAPP,
     MASTER,
+    Campaign,
     Change,
     Lease,
     Misplaced,
@@ -140,6 +150,7 @@ class Context:
     by_itself: bool  # the restart does not wait for a handler
     health: Mapping[str, Any] | None = None
     providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to
+    campaign: Mapping[str, Any] | None = None  # what begins or ends: C(name), C(begins), C(collect), C(options)
     steps: Sequence[Mapping[str, Any]] = ()  # the items of the loop that makes the demand, if the handler does
     restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
 
@@ -244,7 +255,7 @@ class Work:
         self._lease = new_lease(seconds)
         self._members = {member.host: _Member(member) for member in context.members}
         self._health = read_client_health(context.health)
-        self._wanted = context.wanted
+        self.wanted = context.wanted
         self._settings = context.settings
         self._unverified = context.unverified
         self._version = context.client_version
@@ -252,6 +263,7 @@ class Work:
         self._differs = bool(context.wanted)
         self._fresh = False  # whether the health was asked for just now
         self._targets: Targets | None = None
+        self._decision: Decision | None = None  # what the begin or the end of a campaign does
         self._written: Result | None = None
         self._provided: list[str] = []  # what has changed of the media providers
         self._waited = False
@@ -275,7 +287,7 @@ class Work:
     @property
     def _due(self) -> bool:
         """Whether a restart may have to be written down or done, as far as it is known."""
-        if self._wanted or self._peeked is None:
+        if self.wanted or self._peeked is None:
             return True
         return self._peeked.is_pending and self.context.may_restart
 
@@ -285,6 +297,18 @@ class Work:
         known = [record.sent.knows(name, value, version) for record in records if record.sent is not None]
         told = [answer for answer in known if answer is not None]
         return all(told) and len(told) == len(records) if told else None
+
+    @property
+    def _campaign(self) -> Campaign | None:
+        """What the records are to say of campaigns while this work has them in hand."""
+        if self._decision is not None:
+            return self._decision.recorded
+        return together(look.record.campaign for look in self._looks if look.record is not None)
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether a record may be made that has to last."""
+        return bool(self.wanted) or self.context.campaign is not None
 
     def peek(self, port: Port, host: str) -> Result:
         """Reads a record, without taking the lease."""
@@ -305,8 +329,8 @@ class Work:
             raise Unwritten(found)
         self._unverified = tuple(found["unverified_settings"])
         self._version = found["client_version"]
-        self._wanted = replace(self._wanted, settings=tuple(found["restart_settings"]))
-        self._differs = bool(found["changed_settings"] or found["changed"] or self._wanted)
+        self.wanted = replace(self.wanted, settings=tuple(found["restart_settings"]))
+        self._differs = bool(found["changed_settings"] or found["changed"] or self.wanted)
         if not self._differs:
             self._settings = None
         return {}
@@ -353,9 +377,9 @@ class Work:
     def _take_lease(self, port: Port, known: _Member) -> tuple[Record, str | None]:
         store = port.store(known.member, self.context.cluster)
         place = store.read() if self.check_mode else self._acquire(port, store, known)
-        if place.unusable is not None and not (self.check_mode and not self._wanted and place.text is not None):
+        if place.unusable is not None and not (self.check_mode and not self._keeps and place.text is not None):
             raise Problem(place.unusable)
-        if place.volatile and self._wanted and not self.context.values["volatile_state"]:
+        if place.volatile and self._keeps and not self.context.values["volatile_state"]:
             raise Problem(
                 f"wa_settings_state_dir {known.member.state_dir} lies on a container's own root file system, where the "
                 "record of a pending restart goes with the container; give a directory on a volume or on a host, or "
@@ -405,14 +429,17 @@ class Work:
         while True:
             record, lost = self._parse(old, known.member.host)
             known.lost = known.lost or lost
+            if lost is not None and self.context.campaign is not None:
+                # A new record in its place would take the campaigns for ended.
+                raise Problem(f"the record of pending restarts cannot be read: {lost}")
             moment = self._clock()
             if record.lease != seen[0]:
                 seen = (record.lease, moment)
             gone = record.lease is not None and is_gone(record.lease)
             if may_take(record.lease, self._lease.token, gone, moment - seen[1]):
                 new = render(replace(record, lease=self._lease))
-                place = store.swap(old, new, volatile or not self._wanted)
-                if place.unusable is not None or (place.volatile and self._wanted and not volatile):
+                place = store.swap(old, new, volatile or not self._keeps)
+                if place.unusable is not None or (place.volatile and self._keeps and not volatile):
                     return place
                 if place.text is not None and place.text.strip() == new.strip():
                     known.leased, known.stored = True, place.text
@@ -484,6 +511,48 @@ class Work:
                 known.look = replace(known.look, nodes=as_health_says(known.look.nodes, self._health))
         return {}
 
+    # --- a campaign ------------------------------------------------------------------------------------------
+
+    def campaign(self, port: Port, _host: str) -> Result:
+        """Decides what the begin or the end of a campaign writes, now that the records of all hosts are known."""
+        wish = self.context.campaign or {}
+        blind = [f"{look.host}: {look.problem or look.lost}" for look in self._looks if look.problem or look.lost]
+        if blind:
+            raise Refused(
+                f"cluster {self.context.cluster}: what is remembered of campaigns is not known on every host, so "
+                f"nothing is written or restarted ({'; '.join(blind)})"
+            )
+        options = {**wish["options"], "settings": {}}
+        found = port.api("wa_application_settings", options, check_mode=True)
+        if found.get("failed"):
+            raise Unwritten(found)
+        decide = begin if wish["begins"] else end
+        self._decision = decision = decide(self._campaign, wish["name"], found["before"], found["client_version"])
+        if decision.setting is not None:
+            place(options["settings"], tuple(decision.setting.split(".")), decision.value)
+            self._settings = options
+            self.ask(port, "")
+        port.say(decision.said)
+        return {"msg": decision.said}
+
+    def _campaign_left(self, record: Record) -> Campaign | None:
+        """What a record says of campaigns when this work is done with it."""
+        decision = self._decision
+        if decision is None or (self.failure is not None and not self._certainly_unwritten):
+            return record.campaign
+        return decision.done if self.failure is None else decision.known
+
+    def collect(self, port: Port, _host: str) -> Result:
+        """Starts one collection of what a campaign has left; after the restarts, which would cut it off."""
+        if self._decision is not None and (not self._collects or self._restarts_of_nodes()):
+            return {}
+        found = port.api("wa_garbage_collection", {"targets": ["message"]}, check_mode=self.check_mode)
+        if found.get("failed"):
+            raise Unwritten(found)
+        port.say(f"collection of messages: {found['msg']}")
+        # That the client collects by itself again is what the end of a campaign is for.
+        return {"changed": found["changed"], "nodes": found["nodes"]}
+
     # --- a demand --------------------------------------------------------------------------------------------
 
     def record(self, port: Port, host: str) -> Result:
@@ -499,13 +568,14 @@ class Work:
         if look is None or look.record is None:
             return {}
         ready = adopted(look, self._looks, now())
+        campaign = self._campaign
         self._members[host].before = replace(ready, lease=None)
         nodes = found.nodes.get(host, ())
-        settings = tuple(name for name in self._wanted.settings)
+        settings = tuple(name for name in self.wanted.settings)
 
         def change(present: Record) -> Record:
-            after = replace(ready, lease=present.lease, client=self._client)
-            if self._wanted:
+            after = replace(ready, lease=present.lease, client=self._client, campaign=campaign)
+            if self.wanted:
                 after = demand(
                     after,
                     nodes,
@@ -514,12 +584,12 @@ class Work:
                     connected_before=self._health.connected,
                     elsewhere=found.elsewhere,
                 )
-            if not self._wanted.settings and after.noted < after.generation:
+            if not self.wanted.settings and after.noted < after.generation:
                 # Nothing is written for this demand, so what starts from now on runs with what it should.
                 after = note_written(after, look.nodes)
             return after
 
-        if ready != look.record or self._wanted:
+        if ready != look.record or self.wanted or campaign != look.record.campaign:
             self._update(port, host, change)
         self._members[host].told = True
         return {}
@@ -528,11 +598,12 @@ class Work:
         if self._waited and self._settings is not None and self.context.api_here and not self.check_mode:
             # Whoever held the lease may have written the same.
             self.ask(port, "")
+        self._leave_campaign_alone(port)
         self._leave_out_what_was_sent()
         self._targets = targets(
             self.context.cluster,
             self._looks,
-            self._wanted,
+            self.wanted,
             masters=self.context.masters,
             health=self._health,
             partial_cluster=bool(self.context.values["partial_cluster"]),
@@ -540,17 +611,33 @@ class Work:
         for warning in self._targets.warnings:
             self._warn(warning)
 
+    def _leave_campaign_alone(self, port: Port) -> None:
+        """Takes a campaign's setting out that the role's first task did not know of."""
+        campaign = self._campaign
+        if campaign is None or self._settings is None or self._decision is not None:
+            return
+        settings = left_alone(self._settings, campaign)
+        if settings == self._settings:
+            return
+        self._settings = settings
+        self._warn(in_words(campaign))
+        if self.context.api_here:
+            self.ask(port, "")
+        elif settings.get("state") != "replaced":  # that one keeps it off, which may be a change
+            names = tuple(name for name in self.wanted.settings if name != campaign.setting)
+            self.wanted = replace(self.wanted, settings=names)
+
     def _leave_out_what_was_sent(self) -> None:
         """Takes settings out that the client does not report, and whose very value it is known to have accepted."""
-        names = set(self._unverified) & set(self._wanted.settings)
+        names = set(self._unverified) & set(self.wanted.settings)
         if self._settings is None or not names:
             return
         values = declared_values(self._settings, names)
         known = {name for name, value in values.items() if self.already_sent(name, value, self._version)}
         if known:
             self._settings = without(self._settings, known)
-            self._wanted = replace(
-                self._wanted, settings=tuple(name for name in self._wanted.settings if name not in known)
+            self.wanted = replace(
+                self.wanted, settings=tuple(name for name in self.wanted.settings if name not in known)
             )
 
     def write(self, port: Port, _host: str) -> Result:
@@ -579,14 +666,14 @@ class Work:
         if look is None or look.record is None:
             return {}
         nodes: tuple[Node, ...] = look.nodes
-        writes = self._settings is not None and bool(self._wanted.settings)
+        writes = self._settings is not None and bool(self.wanted.settings)
         if writes and not self._certainly_unwritten:
             try:
                 nodes = self._nodes(port, known)
             except Problem as problem:
                 # Then every node stays pending until a run can tell.
                 self._warn(f"{host} cannot be looked at after the writing ({problem})")
-                return self._release(port, host)
+                return self._release(port, host, lambda one: replace(one, campaign=self._campaign_left(one)))
 
         def change(record: Record) -> Record:
             if writes and before is not None and record.noted < record.generation:
@@ -594,7 +681,7 @@ class Work:
                     record = withdraw(record, before)
                 else:
                     record = note_written(record, nodes, self._health.connected)
-            record = without_seen(record, self._told)
+            record = without_seen(replace(record, campaign=self._campaign_left(record)), self._told)
             return self._learned(record)
 
         known.look = replace(look, nodes=nodes)
@@ -630,7 +717,18 @@ class Work:
 
     def restarts(self) -> list[Step]:
         """The steps of the restart that is to follow; none where there is nothing to restart or to see healthy."""
-        if self.failure is not None or not self.context.may_restart:
+        if self.failure is not None:
+            return []
+        steps = self._restarts_of_nodes()
+        return [*steps, Step("collect")] if steps and self._collects else steps
+
+    @property
+    def _collects(self) -> bool:
+        """Whether the last campaign ends, and a collection was asked for."""
+        return self._decision is not None and self._decision.is_over and bool((self.context.campaign or {})["collect"])
+
+    def _restarts_of_nodes(self) -> list[Step]:
+        if not self.context.may_restart:
             return []
         turns = [(restart.host, restart.node.name) for restart in self.in_order()]
         if not turns and not any(look.inside and look.record and look.record.waits for look in self._looks):
@@ -1030,10 +1128,12 @@ class Work:
 
 def others_record(name: str, record: Record) -> str:
     """What to say of a record of another client, which lies where this client's should."""
+    held, then = "a pending restart", "remove the file and run with wa_settings_restart: always"
+    if not record.is_pending:
+        held, then = "a campaign", "put that into the file"
     return (
-        f"{name} holds a pending restart of another client, {record.client}; give each client on this host a "
-        "wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run with "
-        "wa_settings_restart: always"
+        f"{name} holds {held} of another client, {record.client}; give each client on this host a "
+        f"wa_settings_cluster of its own. If it is the same client at a new address, {then}"
     )
 
 

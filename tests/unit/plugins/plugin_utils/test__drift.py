@@ -31,7 +31,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
     finish,
     new_entry,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Pending, Record, Sent
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Campaign, Pending, Record, Sent
 
 NOW = "2026-01-02T03:04:05+00:00"
 PENDING = Record("c", "h", generation=1, noted=1, recorded=NOW, nodes=(Pending("wacore"),), settings=("log_level",))
@@ -87,7 +87,8 @@ def found(**more: Any) -> dict[str, Any]:
 
 def compared(result: dict[str, Any], options: dict[str, Any] | None = None, sent: Sent | None = None) -> dict[str, Any]:
     entry = new_entry("one")
-    add_comparison(entry, result, options or {}, {"log_level": "wa_settings_values"}, "wa_settings_state", sent)
+    record = Record("one", "one", sent=sent)
+    add_comparison(entry, result, options or {}, {"log_level": "wa_settings_values"}, "wa_settings_state", record)
     return finish(entry)
 
 
@@ -117,6 +118,14 @@ def test_difference_of_a_reported_setting() -> None:
     assert entry["differences"] == [difference()]
     assert entry["settings"] == {"log_level": "info", "webhooks.url": "https://a.example.com/?********"}
     assert entry["client_version"] == "2.53.2"
+
+
+def test_setting_of_a_campaign_is_no_difference() -> None:
+    entry = new_entry("one")
+    names = {"changed_settings": ["callback_persist", "log_level"], "restart_settings": ["callback_persist"]}
+    record = Record("one", "one", campaign=Campaign("callback_persist", True, ("spring",)))
+    add_comparison(entry, found(**names), {}, {}, "wa_settings_state", record)
+    assert [one["setting"] for one in entry["differences"]] == ["log_level"]
 
 
 def test_what_looks_the_same_differs_in_its_secret_and_nobody_but_the_state_says_so() -> None:

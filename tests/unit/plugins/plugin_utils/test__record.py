@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     COREAPP,
     MASTER,
+    Campaign,
     Lease,
     Node,
     Pending,
@@ -77,7 +78,9 @@ RECORDS = st.builds(
     elsewhere=st.lists(TEXTS, max_size=2).map(tuple),
     lease=st.none() | LEASES,
     sent=st.none() | SENT,
+    campaign=st.none() | st.builds(Campaign, TEXTS, st.booleans(), st.lists(TEXTS, max_size=2).map(tuple)),
 ).map(lambda record: replace(record, generation=max(record.generation, record.noted)))
+CAMPAIGN = Campaign("garbagecollector_enable.messages", True, ("spring",))
 LEASE = Lease("token", "run", "box", "boot", "7/99", "now", 60.0)
 
 
@@ -148,6 +151,10 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("lease", {"token": "t"}, "is missing"),
     ("sent", {"salt": 1, "version": None, "digests": {}}, "salt in it is of the wrong kind"),
     ("sent", {"salt": "s", "version": None, "digests": []}, "digests in it is of the wrong kind"),
+    ("campaign", [], "an object is expected"),
+    ("campaign", {"setting": "s", "before": True}, "names is missing"),
+    ("campaign", {"setting": "s", "before": None, "names": []}, "before in it is of the wrong kind"),
+    ("campaign", {"setting": "s", "before": True, "names": [1]}, "a text is expected"),
 ]
 
 
@@ -157,12 +164,18 @@ def test_what_makes_no_sense_is_no_record(name: str, value: Any, said: str) -> N
         parse(json.dumps({**json.loads(render(EMPTY)), name: value}), "c", "h")
 
 
-@pytest.mark.parametrize("name", sorted({*json.loads(render(EMPTY))} - {"format"}))
+@pytest.mark.parametrize("name", sorted({*json.loads(render(EMPTY))} - {"format", "campaign"}))
 def test_a_record_without_a_member_is_none(name: str) -> None:
     found = json.loads(render(EMPTY))
     del found[name]
     with pytest.raises(Unreadable, match=f"{name} is missing"):
         parse(json.dumps(found), "c", "h")
+
+
+def test_a_record_from_before_campaigns_has_none() -> None:
+    found = json.loads(render(EMPTY))
+    del found["campaign"]
+    assert parse(json.dumps(found), "c", "h") == EMPTY
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "null", "[]", "1"])
@@ -299,6 +312,8 @@ def test_nothing_is_left_of_a_record_that_is_paid() -> None:
     assert paid.is_empty
     assert not replace(paid, lease=LEASE).is_empty
     assert not replace(paid, sent=Sent("s", None)).is_empty
+    assert not replace(paid, campaign=CAMPAIGN).is_empty
+    assert not replace(paid, campaign=CAMPAIGN).is_pending
 
 
 @given(RECORDS)
@@ -365,6 +380,14 @@ def test_an_unreported_value_is_known_again_without_being_kept() -> None:
     assert Sent("pepper", "v2.57").digest("axolotl", 1) != sent.digest("axolotl", 1)
     assert sent.digest("axolotl", 1) != sent.digest("beaver", 1)
     assert sent.learn({"new": 1}).knows("axolotl", "canary", "v2.57") is True
+
+
+def test_a_campaign_is_the_clients_that_it_was_begun_for() -> None:
+    record = replace(EMPTY, client="https://a", campaign=CAMPAIGN)
+    assert (record.is_of_another("https://a"), record.is_of_another("https://b")) == (False, True)
+    problem = under_other_names([("/state/old@h.json", render(replace(record, cluster="old")))])
+    assert problem is not None
+    assert "/state/old@h.json holds a campaign of this client, begun when its wa_settings_cluster was old" in problem
 
 
 def test_what_is_pending_under_another_name() -> None:

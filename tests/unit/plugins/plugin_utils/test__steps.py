@@ -42,6 +42,14 @@ def test_media_providers_wait_until_the_settings_are_known_to_be_valid() -> None
     assert label(as_items("c", steps, "a", "api", "demand", {})[0]) == "api: set the media providers"
 
 
+def test_a_campaign_is_decided_when_all_records_are_known() -> None:
+    steps = demand_steps(["a", "b"], health=True, campaign=True)
+    assert names(steps) == [
+        "look a", "look b", "health", "campaign", "record a", "record b", "write", "note a", "note b",
+        "collect",
+    ]  # fmt: skip
+
+
 def test_what_is_known_is_not_asked_again() -> None:
     assert names(demand_steps(["a"], health=False)) == ["look a", "record a", "note a"]
 

@@ -23,6 +23,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     MASTER,
+    Campaign,
     Lease,
     Node,
     Pending,
@@ -974,3 +975,261 @@ def test_values_are_compared_in_their_canonical_form() -> None:
     assert declared_values({"settings": {"log_level": "error", "heartbeat_interval": "5"}}, {"log_level"}) == {
         "log_level": "error"
     }
+
+
+# --- campaigns ---------------------------------------------------------------------------------------------------
+
+MESSAGES = "garbagecollector_enable.messages"
+
+
+class Client(Cluster):
+    """A cluster with the setting of a campaign, that may lose its run.
+
+    dies_at: at which effect on the cluster, in order; dies_after: whether that has taken place.
+    """
+
+    def __init__(self, collects: bool = True, dies_after: bool = False) -> None:
+        super().__init__({"h": [coreapp("a"), coreapp("b")], "i": [coreapp("d")]})
+        self.stored = collects
+        self.running = {"a": collects, "b": collects, "d": collects}
+        self.version: str | None = "2.57.2"
+        self.dies_at: int | None = None
+        self._dies_after = dies_after
+        self.comes_back = self._start
+
+    @contextmanager
+    def effect(self) -> Iterator[None]:
+        dies = self.dies_at == 0
+        self.dies_at = None if self.dies_at is None else self.dies_at - 1
+        if dies and not self._dies_after:
+            raise KeyboardInterrupt
+        yield
+        if dies:
+            raise KeyboardInterrupt
+
+    def _start(self, node: Node) -> Node:
+        with self.effect():
+            self.running[node.name] = self.stored
+            return replace(node, incarnation=f"{node.incarnation}+", running=True)
+
+    def store(self, member: Member, _cluster: str) -> Store:
+        return MortalStore(self, member.host)
+
+    def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        if module == "wa_garbage_collection":
+            self.events.append(f"collect {arguments['targets']}{' check' if check_mode else ''}")
+            return {"changed": True, "nodes": [], "msg": "started", **self.provided}
+        if module != "wa_application_settings":
+            return super().api(module, arguments, check_mode=check_mode)
+        before = {"garbagecollector_enable": {"messages": self.stored}}
+        wanted = (arguments["settings"].get("garbagecollector_enable") or {}).get("messages")
+        names = [MESSAGES] if wanted not in (None, self.stored) else []
+        if names and not check_mode:
+            with self.effect():
+                self.events.append(f"write {wanted}")
+                self.stored = bool(wanted) if not self.answer else self.stored
+        told = {"changed": bool(names), "changed_settings": names, "restart_settings": names}
+        return {**told, "unverified_settings": [], "client_version": self.version, "before": before, **self.answer}
+
+    @property
+    def campaigns(self) -> list[tuple[bool, tuple[str, ...]] | None]:
+        found = [self.record(host).campaign for host in self.nodes]
+        return [campaign and (campaign.before, campaign.names) for campaign in found]
+
+
+class MortalStore(Store):
+    def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
+        assert isinstance(self._cluster, Client)
+        with self._cluster.effect():
+            return super().swap(old, new, volatile)
+
+
+def campaign(client: Client, begins: bool, name: str = "spring", check_mode: bool = False, **facts: Any) -> Work:
+    """The begin or the end of a campaign, as a whole."""
+    wish = {"name": name, "begins": begins, "collect": False, "options": {}, **facts.pop("wish", {})}
+    facts = {"settings": None, "wanted": Wanted(), "by_itself": True, "campaign": wish, **facts}
+    work = made(client, check_mode, **facts)
+    play(work, client, demand_steps(list(client.nodes), health=True, campaign=True))
+    steps = work.restarts()
+    if not steps:
+        return work
+    again = made(client, check_mode, **{**facts, "wanted": work.wanted})
+    play(again, client, steps)
+    return again
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_a_campaign_is_remembered_before_it_is_written_and_forgotten_after_it_is_put_back(collects: bool) -> None:
+    client = Client(collects)
+    work = campaign(client, True)
+    assert (work.failure, client.stored, set(client.running.values())) == (None, False, {False})
+    assert client.campaigns == [(collects, ("spring",))] * 2
+    first_write = next((at for at, event in enumerate(client.events) if event.startswith("write")), None)
+    assert (first_write is None) is not collects
+    if first_write is not None:
+        # The lease and the memory, on each of both hosts.
+        assert client.events[:first_write] == ["swap h", "swap i", "swap h", "swap i"]
+    assert restarts(client) == (["a", "b", "d"] if collects else [])
+    work = campaign(client, False)
+    assert (work.failure, client.stored, set(client.running.values())) == (None, collects, {collects})
+    assert client.records == {}
+
+
+@pytest.mark.parametrize("dies_after", [False, True])
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_campaign_that_dies_anywhere_is_there_when_it_is_repeated(
+    begins: bool, dies_after: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_work, "is_gone", lambda _lease: True)
+    for at in range(100):
+        client = Client(dies_after=dies_after)
+        if not begins:
+            campaign(client, True)
+        client.dies_at = at
+        died = False
+        try:
+            campaign(client, begins)
+        except KeyboardInterrupt:
+            died = True
+        client.dies_at = None
+        # Whenever it is off, somebody remembers why, and what runs otherwise has its restart on record.
+        assert client.stored or any(client.campaigns), at
+        behind = {name for name, value in client.running.items() if value != client.stored}
+        assert behind <= {entry.name for host in client.nodes for entry in client.record(host).nodes}, at
+        work = campaign(client, begins)
+        assert work.failure is None, at
+        assert (client.stored, set(client.running.values())) == (not begins, {not begins}), at
+        assert client.campaigns == [(True, ("spring",)) if begins else None] * 2, at
+        assert not any(client.record(host).is_pending for host in client.nodes), at
+        assert len(restarts(client)) <= (0 if begins else 3) + 4, at  # one may restart once more
+        if not died:
+            break
+    assert 10 < at < 99
+
+
+@pytest.mark.parametrize("begins", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_campaign_that_was_certainly_not_written_has_not_begun_or_ended(begins: bool, known: bool) -> None:
+    client = Client()
+    if not begins or known:
+        campaign(client, True, "easter" if begins else "spring")
+        client.stored = client.stored or begins
+    before = client.campaigns
+    client.answer = {"failed": True, "changed": False, "msg": "refused"}
+    client.api = _failing(client)  # type: ignore[method-assign]
+    work = campaign(client, begins)
+    assert work.failure == "refused"
+    assert client.campaigns == before
+    assert not any(client.record(host).lease for host in client.nodes)
+
+
+def _failing(client: Client) -> Callable[..., dict[str, Any]]:
+    """Only what writes fails."""
+    answer, api = client.answer, client.api
+
+    def call(module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        client.answer = {} if check_mode else answer
+        return api(module, arguments, check_mode=check_mode)
+
+    return call
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_campaign_of_which_nobody_knows_whether_it_was_written_stays_on_record(begins: bool) -> None:
+    client = Client()
+    if not begins:
+        campaign(client, True)
+    client.answer = {"failed": True, "changed": True, "msg": "no answer"}
+    client.api = _failing(client)  # type: ignore[method-assign]
+    assert campaign(client, begins).failure == "no answer"
+    assert client.campaigns == [(True, ("spring",))] * 2
+
+
+def test_a_campaign_in_check_mode_names_what_would_restart_and_writes_nothing() -> None:
+    client = Client()
+    work = campaign(client, True, check_mode=True)
+    assert (work.failure, work.restarted) == (None, ["a on h", "b on h", "d on i"])
+    assert (client.records, client.stored, restarts(client)) == ({}, True, [])
+    assert any("campaign spring begins" in line for line in client.lines)
+
+
+@pytest.mark.parametrize("how", ["unreadable", "unreadable in check mode", "away", "unusable", "volatile"])
+def test_a_campaign_needs_the_records_of_all_hosts(how: str) -> None:
+    client = Client(collects=how != "volatile")
+    if how.startswith("unreadable"):
+        client.records["i"] = "{"
+    elif how == "away":
+        client.away = {"i"}
+    else:
+        client.places["i"] = Place(
+            volatile=how == "volatile", unusable="is no directory" if how == "unusable" else None
+        )
+    before = dict(client.records)
+    work = campaign(client, True, check_mode="check" in how, outside=["i"])
+    assert "what is remembered of campaigns is not known on every host" in str(work.failure)
+    assert (client.records, client.stored) == (before, how != "volatile")
+
+
+def test_a_host_that_has_lost_its_record_gets_the_campaign_back() -> None:
+    client = Client()
+    campaign(client, True)
+    client.records.pop("h")
+    work = campaign(client, True, "easter")
+    assert work.failure is None
+    assert client.campaigns == [(True, ("easter", "spring"))] * 2
+
+
+def test_a_campaign_of_another_client_is_refused() -> None:
+    cluster = Cluster({"h": [coreapp("a")]})
+    cluster.keep(Record("c", "h", client="https://other", campaign=Campaign(MESSAGES, True, ("spring",))))
+    before = dict(cluster.records)
+    work = demanded(cluster)
+    assert "/state/c@h.json holds a campaign of another client, https://other;" in str(work.failure)
+    assert replace(cluster.record(), lease=None) == parse(before["h"], "c", "h")
+
+
+@pytest.mark.parametrize("api", [None, "elsewhere"])
+def test_a_change_leaves_a_campaign_alone_that_is_on_another_host_only(api: str | None) -> None:
+    client = Client()
+    campaign(client, True)
+    client.records.pop("h")
+    client.events.clear()
+    settings = {"settings": {"garbagecollector_enable": {"messages": True}}}
+    work = made(client, settings=settings, wanted=Wanted((MESSAGES,)), api=api)
+    results = play(work, client, demand_steps(["h", "i"], health=True, writes=True))
+    assert (work.failure, client.stored, work.restarts()) == (None, False, [])
+    assert not [event for event in client.events if event.startswith("write")]
+    warnings = [line for result in results for line in result.get("warnings", ())] + work.warnings
+    assert [line.partition(".")[2].partition(":")[0] for line in warnings] == ["messages is left alone"]
+    assert client.campaigns == [(True, ("spring",))] * 2
+    # A reset has no say either.
+    client.records.pop("h")
+    work = made(client, settings={"state": "absent"}, wanted=Wanted((MESSAGES,)), api=api)
+    play(work, client, demand_steps(["h", "i"], health=True, writes=True))
+    assert "campaign spring is on record, and a reset would" in str(work.failure)
+    assert client.stored is False
+
+
+@pytest.mark.parametrize("may_restart", [True, False])
+def test_messages_are_collected_once_after_the_last_end(may_restart: bool) -> None:
+    client = Client()
+    for name in ("spring", "easter"):
+        campaign(client, True, name)
+    wish = {"collect": True}
+    campaign(client, False, "spring", wish=wish)
+    assert "collect" not in str(client.events)
+    work = campaign(client, False, "easter", wish=wish, may_restart=may_restart)
+    assert (work.failure, bool(work.still_pending())) == (None, not may_restart)
+    assert [event for event in client.events if event.startswith("collect")] == ["collect ['message']"]
+    # Nothing of the cluster is touched after it.
+    assert client.events[-1] == "collect ['message']"
+    campaign(client, False, "easter", wish=wish)
+    assert str(client.events).count("collect") == 1
+
+
+def test_a_collection_that_fails_is_told() -> None:
+    client = Client(collects=False)
+    campaign(client, True)
+    client.provided = {"failed": True, "msg": "error 1014"}
+    work = campaign(client, False, wish={"collect": True})
+    assert (work.failure, client.records) == ("error 1014", {})
