@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.inventory.helpers import sort_groups
 from ansible.inventory.manager import InventoryManager
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -116,20 +116,17 @@ class ActionModule(FleetAction):
 
     def _check(self) -> Result:
         """Refuses what would only turn up after all clients have been asked."""
-        try:
-            options = self._options()
-            self._vault(options)
-        except Problem as problem:
-            return {"failed": True, "msg": str(problem)}
+        options = self._options()
+        self._vault(options)
         place = Path(options["wa_export_dir"])
         if place.exists() and not place.is_dir():
-            return {"failed": True, "msg": f"wa_export_dir: {place} is no directory"}
+            raise AnsibleActionFail(f"wa_export_dir: {place} is no directory")
         return {}
 
     def _options(self) -> Result:
         validated = _VARIABLES.validate(self._arguments("wa_export_"))
         if validated.error_messages:
-            raise Problem(validated.error_messages[0])
+            raise AnsibleActionFail(validated.error_messages[0])
         return dict(validated.validated_parameters)
 
     def _vault(self, options: Mapping[str, Any]) -> VaultLib | None:
@@ -141,7 +138,7 @@ class ActionModule(FleetAction):
             secret = get_file_vault_secret(filename=path, loader=self._loader)
             secret.load()
         except (AnsibleError, OSError) as error:
-            raise Problem(f"wa_export_vault_password_file: {one_line(str(error))}") from None
+            raise AnsibleActionFail(f"wa_export_vault_password_file: {one_line(str(error))}") from None
         return VaultLib([("default", secret)])
 
     def _report(self) -> Result:
@@ -152,6 +149,9 @@ class ActionModule(FleetAction):
         groups = self._groups(said)
         clear, secret = render(layers(said, {name: hosts for name, hosts in groups.items() if hosts <= set(said)}))
         place = Path(options["wa_export_dir"]).absolute()
+        failed = [f"{one['name']}: {one['error']}" for one in entries if one["error"]]
+        lines = [f"left out: {one['setting']}: {one['reason']}: {_named(one['hosts'])}" for one in left_out]
+        display.display("\n".join([*lines, *(f"failed: {line}" for line in failed)]))
         result: Result = {"left_out": left_out, "failed_hosts": [one["name"] for one in entries if one["error"]]}
         try:
             stale = in_the_way(place, {*clear, *secret}, groups, said, options["wa_export_force"])
@@ -168,22 +168,16 @@ class ActionModule(FleetAction):
         except (InTheWay, OSError) as problem:
             why = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) else str(problem)
             return {**result, "failed": True, "msg": f"wa_export_dir: {why}"}
+        would = "would be " if self._task.check_mode else ""
+        told = f"settings of {len(said)} of {len(entries)} hosts {would}in {len(files)} files below {place}"
+        display.display(told)
         result.update(
             changed=bool(new or stale),
             files=sorted(str(place / path) for path in files),
             removed=sorted(map(str, stale)),
+            msg="; ".join([told, *failed]),
         )
-        return {**result, **self._tell(entries, said, result, place)}
-
-    def _tell(self, entries: list[Entry], said: Mapping[str, Leaves], result: Result, place: Path) -> Result:
-        lines = [f"left out: {one['setting']}: {one['reason']}: {_named(one['hosts'])}" for one in result["left_out"]]
-        failed = [f"{one['name']}: {one['error']}" for one in entries if one["error"]]
-        would = "would be " if self._task.check_mode else ""
-        total = f"settings of {len(said)} of {len(entries)} hosts {would}in {len(result['files'])} files below {place}"
-        display.display("\n".join([*lines, *(f"failed: {line}" for line in failed), total]))
-        if failed:
-            return {"failed": True, "msg": f"{total}; {'; '.join(failed)}"}
-        return {"msg": total}
+        return {**result, "failed": True} if failed else result
 
     def _groups(self, said: Mapping[str, Leaves]) -> dict[str, set[str]]:
         """The groups of the hosts that were read, with their hosts, in the order in which Ansible lets the later win.

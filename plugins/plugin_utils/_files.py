@@ -80,8 +80,8 @@ def in_the_way(
 ) -> list[Path]:
     """Files of an earlier export that are to go, since they would say something else of these hosts.
 
-    wanted: what is to be written. groups: the groups of the hosts, with all of their hosts. replace: whether files of an
-    earlier export may be replaced. Raises InTheWay where a file must stay.
+    wanted: what is to be written. groups: the groups of the hosts, with all of their hosts. replace: whether files
+    of an earlier export may be replaced. Raises InTheWay where a file must stay.
     """
     stale = []
     folders = {path.parent for path in wanted}
