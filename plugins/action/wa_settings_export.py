@@ -28,13 +28,8 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import one_l
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._export import (
-    Leaves,
-    exportable,
-    layers,
-    names_a_folder,
-    render,
-)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._export import exportable, layers
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._export_files import Leaves, names_a_folder, render
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._files import (
     InTheWay,
     differs,

@@ -47,8 +47,14 @@ class FleetAction(RoleAction):
         self._vars = task_vars or {}
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
-        found = self._entries()[str(self._task.args.get("entry", "ask"))]()
-        return {**result, "changed": False, **found}
+        entry = self._entries().get(str(self._task.args.get("entry")))
+        if entry is None:
+            return {
+                **result,
+                "failed": True,
+                "msg": f"{self._task.action} is a part of a playbook, and of no use by itself",
+            }
+        return {**result, "changed": False, **entry()}
 
     def _entries(self) -> dict[str, Callable[[], Result]]:
         return {"ask": self._ask, "left": self._left, "from": self._ask_from, "report": self._report}

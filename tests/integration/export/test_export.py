@@ -96,7 +96,9 @@ def test_mixed_fleet_goes_there_and_back(ansible: AnsibleCommands, new_single: N
     us2.client.control.switch(client_version="2.53.2")
     lone.client.control.switch(client_version="2.47.3")
     password = vault_password(ansible)
-    path = {"wabiz_direct_execution": direct}
+    path: dict[str, Any] = {"wabiz_direct_execution": direct}
+    if not direct:
+        path["wa_settings_api_delegate"] = "{{ inventory_hostname }}"
     run = run_book(
         ansible, "export", fleet, "-vvv", groups=groups, variables=path,
         wa_export_dir=str(ansible.inputs), wa_export_vault_password_file=password,

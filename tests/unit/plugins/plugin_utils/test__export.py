@@ -19,12 +19,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS, Certainty
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import place
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._export import (
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._export import exportable, layers
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._export_files import (
     PROVIDERS,
     Leaves,
     Parts,
-    exportable,
-    layers,
     names_a_folder,
     render,
     variable_names,
