@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from support.commands import AnsibleCommands, CommandRun, StartedCommand
+from support.commands import AnsibleCommands, CommandRun
 from support.deployments import Deployment
 
 VAULT_PASSWORD = "canary-vault-password"
 
 
-def start_book(
+def run_book(
     ansible: AnsibleCommands,
     book: str,
     deployments: Sequence[Deployment],
@@ -27,7 +27,7 @@ def start_book(
     variables: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     **extra: Any,
-) -> StartedCommand:
+) -> CommandRun:
     """Run a playbook of the collection on all hosts of the deployments; `extra` is given with `-e`.
 
     The inventory declares no settings: what there is of them lies in files beside it.
@@ -38,13 +38,7 @@ def start_book(
     common = {"ansible_python_interpreter": sys.executable, **(variables or {})}
     inventory = ansible.inventory(known, common, groups)
     command = ["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{book}", "-e", json.dumps(extra), *arguments]
-    return ansible.start(command, environment)
-
-
-def run_book(
-    ansible: AnsibleCommands, book: str, deployments: Sequence[Deployment], *args: Any, **more: Any
-) -> CommandRun:
-    return start_book(ansible, book, deployments, *args, **more).finish()
+    return ansible.run(command, environment)
 
 
 def vault_password(ansible: AnsibleCommands) -> str:
