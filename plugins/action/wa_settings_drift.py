@@ -10,32 +10,25 @@ one of those from there, and C(report) shows all of them. None of them writes to
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.utils.display import Display
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
 from ansible_collections.wabiz.onprem.plugins.module_utils._providers import read_providers, show_provider
-from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run, secrets_of, unexpected
-from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask_url, scrub
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask_url
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem, member_from_json
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import in_words as campaign_in_words
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
-    DirectAction,
-    as_a_module_gets_it,
     run_here,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
@@ -43,7 +36,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
     RENDERERS,
     Entry,
     add_comparison,
-    add_error,
     add_providers,
     add_record,
     as_report,
@@ -53,21 +45,20 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
     new_entry,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._files import write_files
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._fleet import FleetAction, add_error
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Unreadable, parse, render, unknown
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
-    NAMES,
     PREFIX,
-    InvalidVariables,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import others_record
 
 Result = dict[str, Any]
 
 _MODULE = "wabiz.onprem.wa_application_settings"
-_REGISTERED = "__wa_drift_asked"  # what the playbook registers the result of C(ask) as
 _REPORT = ArgumentSpecValidator(
     {
         "wa_drift_dir": {"type": "path", "default": "wa-drift"},
@@ -79,19 +70,14 @@ _REPORT = ArgumentSpecValidator(
 display = Display()
 
 
-class ActionModule(RoleAction):
+class ActionModule(FleetAction):
     """What is found out of a client is kept for the report, whatever becomes of the task that found it out."""
 
     direct = FLOWS["wa_application_settings"]
+    kind, registered = "drift", "__wa_drift_asked"
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
-        self._vars = task_vars or {}
-        self._warnings: list[str] = []
-        # Not DirectAction's own: there is no module behind this action.
-        result: Result = super(DirectAction, self).run(tmp, self._vars)
-        entries = {"ask": self._ask, "left": self._left, "from": self._ask_from, "report": self._report}
-        found = entries[str(self._task.args.get("entry", "ask"))]()
-        return {**result, "changed": False, **found}
+    def _new_entry(self, host: str) -> Entry:
+        return new_entry(host)
 
     # --- one client ------------------------------------------------------------------------------------------
 
@@ -195,40 +181,12 @@ class ActionModule(RoleAction):
                 names = found["changed_settings"]
                 add_providers(entry, names, found["before"], wanted, PREFIX + "media_providers")
 
-    @contextlib.contextmanager
-    def _telling(self, entry: Entry) -> Iterator[None]:
-        """Whatever goes wrong is said in the report, and keeps no other client out of it."""
-        try:
-            yield
-        except (InvalidVariables, InvalidOptions, Problem) as problem:
-            text = in_words_of_the_role(str(problem))
-        except AnsibleConnectionFailure as error:
-            text = f"unreachable: {error}"
-        except AnsibleError as error:
-            text = str(error)
-        except Exception as error:  # noqa: BLE001 - a traceback would show values
-            text = unexpected(error)
-        else:
-            return
-        add_error(entry, scrub(text, _secrets_in(getattr(self, "_values", None) or _unread(self._vars))))
-
     # --- all of them -----------------------------------------------------------------------------------------
 
-    def _hosts(self) -> list[str]:
-        return [str(host) for host in self._vars["ansible_play_hosts_all"]]
-
-    def _left(self) -> Result:
-        """The clients that only another host can ask."""
-        known = {host: recall("drift", host) for host in self._hosts()}
-        left = [{"client": host, "where": one["left"]["where"]} for host, one in known.items() if one and one["left"]]
-        return {"left": left}
-
     def _report(self) -> Result:
-        args = as_a_module_gets_it({name: value for name, value in self._task.args.items() if name != "entry"})
-        # As with the role's variables, an empty text counts as not given.
-        validated = _REPORT.validate({f"wa_drift_{name}": args[name] for name in args if args[name] not in (None, "")})
+        validated = _REPORT.validate(self._arguments("wa_drift_"))
         options = validated.validated_parameters
-        report = as_report([self._entry_of(host) for host in self._hosts()], now())
+        report = as_report([finish(self._entry_of(host)) for host in self._hosts()], now())
         totals = in_words(report["summary"])
         display.display("\n".join(as_table(report)))
         result: Result = {"summary": report["summary"], "files": [], "msg": totals}
@@ -242,54 +200,3 @@ class ActionModule(RoleAction):
         if options["wa_drift_fail"] and report["summary"]["converged"] != report["summary"]["clients"]:
             result.update(failed=True, msg=f"not every client is as declared ({totals})")
         return result
-
-    def _entry_of(self, host: str) -> Entry:
-        carried = recall("drift", host)
-        if carried is not None and carried["left"] is None:
-            return dict(carried["entry"])
-        # The task broke down before this action could say anything, or on the way to the host that was to ask.
-        entry = carried["entry"] if carried is not None else new_entry(host)
-        variables = self._vars["hostvars"].raw_get(host)
-        said = variables.get(_REGISTERED) or {}
-        reason = (
-            str(said.get("msg") or "") if carried is None else f"could not be asked from {carried['left']['where']}"
-        )
-        prefix = "unreachable: " if said.get("unreachable") and not reason.startswith("unreachable") else ""
-        text = f"{prefix}{reason or 'the task on this host was broken off'}"
-        add_error(entry, scrub(text, _secrets_in(_unread(variables))))
-        return finish(entry)
-
-
-def write_files(directory: Path, texts: Mapping[str, str]) -> list[str]:
-    """Writes files, each complete or not at all; their absolute paths. Raises OSError."""
-    directory = directory.absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    drafts: dict[Path, Path] = {}
-    try:
-        for name, text in texts.items():
-            draft = directory / f".{name}.{secrets.token_hex(8)}"
-            drafts[draft] = directory / name
-            with draft.open("x", encoding="utf-8", newline="") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-        for draft, path in drafts.items():
-            draft.replace(path)
-    finally:
-        for draft in drafts:
-            draft.unlink(missing_ok=True)
-    return [str(path) for path in drafts.values()]
-
-
-def _unread(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The role's variables as they are, where they could not be rendered."""
-    return {name[len(PREFIX) :]: variables.get(name) for name in NAMES}
-
-
-def _secrets_in(values: Mapping[str, Any]) -> set[str]:
-    """What of the role's variables must not be seen."""
-    found: set[str] = set()
-    for part in (values, *({name: value} for name, value in values.items())):
-        with contextlib.suppress(Exception):  # a vaulted text that cannot be opened gives nothing away
-            found |= secrets_of(part)
-    return found

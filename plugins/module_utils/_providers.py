@@ -180,7 +180,7 @@ def _without_blanks(members: Mapping[str, Any]) -> dict[str, Any]:
     return {name: one for name, one in kept.items() if one not in (None, "", {})}
 
 
-def _read(client: Client) -> dict[str, Provider]:
+def ask_providers(client: Client) -> dict[str, Provider]:
     found = read_answer(client.get(PROVIDERS).body)
     if found is None:
         raise ApiError(
@@ -232,7 +232,7 @@ def _keep(
     others: whether those that are not named stay. only: the provider that the result is about; all of them otherwise.
     """
     _keep_secret(client, wanted.values())
-    before = _read(client)
+    before = ask_providers(client)
     wanted = {**wanted, **({} if others else {name: None for name in before if name not in wanted})}
     names = [name for name, provider in wanted.items() if before.get(name) != provider]
     for name in names:
@@ -278,7 +278,7 @@ def _write(
         return state.get(name) == provider
 
     try:
-        written = write_and_read_back(client, current, send, lambda: _read(client), is_done)
+        written = write_and_read_back(client, current, send, lambda: ask_providers(client), is_done)
     except OutcomeUnknown as problem:
         raise Failure(str(problem), unknown) from None
     except NotDone as problem:
@@ -316,4 +316,4 @@ def media_providers(params: Params, run: Run, wanted: Mapping[str, Provider]) ->
 def media_provider_info(params: Params, run: Run) -> Result:
     """The module C(wa_media_provider_info)."""
     with run.connect(read_connection(params), True) as client:
-        return {"changed": False, "providers": [show_provider(one) for one in _read(client).values()]}
+        return {"changed": False, "providers": [show_provider(one) for one in ask_providers(client).values()]}

@@ -54,11 +54,6 @@ def new_entry(name: str, cluster: str | None = None, api_url: str | None = None)
     }
 
 
-def add_error(entry: Entry, message: str) -> None:
-    """Says what could not be found out."""
-    entry["error"] = f"{entry['error']}; {message}" if entry["error"] else message
-
-
 def add_record(entry: Entry, record: Record) -> None:
     """Says what is pending by the record of the client's container host."""
     if record.is_pending:

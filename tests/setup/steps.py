@@ -33,6 +33,7 @@ MODULES = "tests/integration/modules"
 ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 PROMISES = "tests/integration/promises"
 DRIFT = "tests/integration/drift"
+EXPORT = "tests/integration/export"
 KUBERNETES = "tests/integration/kubernetes"
 # In an environment of their own, with what drives a browser.
 BROWSER_TESTS = "tests/integration/browser"
@@ -45,7 +46,7 @@ WHAT_DEPENDS = (
     *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables")),
 )
 INTEGRATION_TESTS = {
-    "core-2.16": (*WHAT_DEPENDS, f"{PROMISES}/test_over_ssh.py", DRIFT),
+    "core-2.16": (*WHAT_DEPENDS, f"{PROMISES}/test_over_ssh.py", DRIFT, EXPORT),
     "core-2.18": HOW_MANY_TASKS,
     "core-2.19": WHAT_DEPENDS,
 }
@@ -171,7 +172,7 @@ def _mypy(session: Session) -> None:
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
     integration = ROOT / "tests" / "integration"
-    folders = ("browser", "drift", "modules", "promises", "role")
+    folders = ("browser", "drift", "export", "modules", "promises", "role")
     tests = [test for folder in folders for test in sorted((integration / folder).glob("*.py"))]
     types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}:{COLLECTIONS}"}
     session.run(["mypy", integration / "conftest.py", *tests], env=types_of_tests)

@@ -171,6 +171,7 @@ def test_yaml_on_pages(
 @pytest.mark.parametrize("text", blocks("shell"))
 def test_commands_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
     ansible.write("inventory", inventory(client, tmp_path))
+    (ansible.home / ".vault-password").write_text("a password")
     environment = {
         "WABIZ_API_URL": client.api_url,
         "WABIZ_PASSWORD": PASSWORD,

@@ -16,6 +16,7 @@ from ssh_server import find_server, private_connections, running_ssh_server
 
 from support.commands import AnsibleCommands, CommandRun
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
+from support.exports import exported, run_book, vault_password
 from support.plays import SHOW, changed, required, restart_by, words
 
 VALUES = {"log_level": "warning"}
@@ -143,3 +144,21 @@ def test_host_that_is_lost_in_the_middle_stays_on_record(
     rest = _apply(ansible, [cluster], ssh, connections)
     assert rest.rc == 0, rest.output
     assert sorted(cluster.starts()) == ["wacore1", "wacore2", "wacore3"]
+
+
+def test_export_shows_nothing_of_what_a_module_reads(
+    ansible: AnsibleCommands, new_single: NewDeployment, ssh: dict[str, Any], connections: dict[str, str]
+) -> None:
+    """Where the client is asked from its host, its secrets come over a connection that shows at -vvv what it gets."""
+    single = new_single(wa_settings_api_delegate="{{ inventory_hostname }}", **ssh)
+    url = "https://hooks.example.com/?auth=canary-query"
+    single.client.control.store({"webhooks": {"url": url}})
+    password = {"wa_export_vault_password_file": vault_password(ansible)}
+    run = run_book(ansible, "export", [single], "-vvvv", environment=connections, **password)
+    assert run.rc == 0, run.output
+    assert len(exported(ansible.inputs / "wa-export")) == 2
+    assert "censored due to no log" in run.output
+    # Base64 of the beginning of what is read.
+    for secret in ("canary-query", "eyJzZXR0aW5ncyI6"):
+        assert secret not in run.output
+        assert secret not in "".join(exported(ansible.outputs).values())

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._catalogue import KEYS
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import add_error, as_report, finish, new_entry
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import as_report, finish, new_entry
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._fleet import add_error
 
 NOW = "2026-01-02T03:04:05+00:00"
 VERSIONS = ("2.49.3", "2.53.2", "2.55.1")

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
     CSV_HEADER,
     add_comparison,
-    add_error,
     add_record,
     as_csv,
     as_html,
@@ -31,6 +30,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
     finish,
     new_entry,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._fleet import add_error
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Campaign, Pending, Record, Sent
 
 NOW = "2026-01-02T03:04:05+00:00"
