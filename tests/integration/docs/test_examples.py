@@ -95,8 +95,12 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
         "wabiz_password": PASSWORD,
         "wabiz_token": client.control.token(),
         "vault_wabiz_password": PASSWORD,
+        "vault_wabiz_token": client.control.token(),
         **dict.fromkeys(
-            ("vault_webhook_secret", "vault_archive_password", "vault_cdn_token", "archive_password", "cdn_token"),
+            (
+                *("vault_webhook_secret", "vault_archive_password", "vault_cdn_token", "vault_gateway_key"),
+                *("archive_password", "cdn_token"),
+            ),
             "not-a-real-secret",
         ),
         "wa_settings_api_url": client.api_url,
@@ -112,6 +116,8 @@ def reader_variables(client: EmulatedClient, place: Path) -> dict[str, Any]:
 
 def inventory(client: EmulatedClient, place: Path, declared: dict[str, Any] | None = None) -> dict[str, Any]:
     variables = {"ansible_connection": "local", **reader_variables(client, place), **(declared or {})}
+    if "wa_settings_token" in variables:
+        del variables["wa_settings_password"]
     return {"all": {"vars": variables, "children": {"whatsapp": {"hosts": {"wa1": {}}}}}}
 
 
