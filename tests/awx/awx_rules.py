@@ -19,13 +19,13 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _FILE = re.compile(rf"template(\.{_NAME.pattern})?")
-_DEFAULTS = {
-    "text": str,
-    "textarea": str,
-    "password": str,
-    "multiplechoice": str,
+_DEFAULTS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "textarea": (str,),
+    "password": (str,),
+    "multiplechoice": (str,),
     "multiselect": (str, list),
-    "integer": int,
+    "integer": (int,),
     "float": (int, float),
 }
 _CHOICES = ("multiplechoice", "multiselect")
@@ -195,7 +195,7 @@ def injected(credential_type: Mapping[str, Any], inputs: Mapping[str, Any], file
     AWX takes a boolean that is not given for false, and every other field for empty. filename: where its one file lies.
     """
     fields = credential_type["inputs"]["fields"]
-    known = {field["id"]: False for field in fields if field.get("type") == "boolean"}
+    known: dict[str, Any] = {field["id"]: False for field in fields if field.get("type") == "boolean"}
     known = {**known, **inputs, "tower": {"filename": filename}}
     return {
         kind: {name: _render(template, known, Undefined) for name, template in injector.items()}

@@ -29,12 +29,14 @@ SANITY_CORES = ("core-2.16", "core-newest")
 # What 2.18.1 has of its own is how many tasks a play takes, which no unit shows.
 UNIT_CORES = ("core-2.16", "core-2.19", "core-newest")
 # The newest release runs everything, the others what depends on the release: the modules over both paths, the role's
-# course, how it reads variables, and how many tasks it takes.
+# course, how it reads variables, how many tasks it takes, and what AWX shows of it.
 ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 MODULES = "tests/integration/modules"
 PROMISES = "tests/integration/promises"
+AWX = ROOT / "tests" / "awx"
 ROLE_TESTS = (
     ROLE_COURSE,
+    "tests/integration/awx/test_awx_jobs.py",
     *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables", "what_people_see")),
 )
 # The modules of kubernetes.core take seconds each, so these tests go side by side with the others.
@@ -164,11 +166,13 @@ def _mypy(session: Session) -> None:
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
     integration = ROOT / "tests" / "integration"
-    folders = ("modules", "promises", "role")
+    folders = ("awx", "modules", "promises", "role")
     tests = [test for folder in folders for test in sorted((integration / folder).glob("*.py"))]
-    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}"}
+    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{AWX}:{ROOT / 'tests' / 'bench'}:{COLLECTIONS}"}
     session.run(["mypy", integration / "conftest.py", *tests], env=types_of_tests)
     session.run(["mypy", "-p", "support"], env=types_of_tests)
+    objects = [*sorted(AWX.glob("*.py")), *sorted((ROOT / "tests" / "unit" / "awx").glob("*.py"))]
+    session.run(["mypy", *objects], env=types_of_tests)
     for name in ("bench", "demo"):
         place = ROOT / "tests" / name
         session.run(["mypy", *sorted(place.glob("*.py"))], env=env | {"MYPYPATH": f"{place}:{EMULATOR}"})

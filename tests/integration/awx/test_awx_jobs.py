@@ -1,7 +1,7 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs from the shipped templates, run by ansible-runner as AWX does it: credentials, answers, limits, slices, cancel."""
+"""Jobs from the shipped templates, run by ansible-runner as AWX does: credentials, answers, limits, slices, cancel."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ WRITTEN = {
     "callback_persist": False,
     "log_level": "warning",
     "media": {"auto_download": ["audio", "image"]},
+    # With its members that nobody changes: a top-level key is sent complete.
+    "webhooks": {"max_concurrent_requests": 12, "message": {"sent": True, "delivered": True, "read": True}},
 }
 
 
@@ -89,43 +91,50 @@ def assert_clean(job: Job, ansible: AnsibleCommands) -> None:
         assert leaks == []
 
 
-@pytest.mark.parametrize("how", ["text", "typed"])
-def test_check_and_run_with_answers(ansible: AnsibleCommands, new_single: NewDeployment, how: str) -> None:
+def assert_answered(single: Deployment) -> None:
+    """The answers arrived, with what is declared where nobody answered."""
+    sent = written(single)
+    # The log of the emulator masks the address; what is stored is what arrived.
+    assert sent["webhooks"].pop("url").startswith("https://hooks.example.com/wa")
+    assert single.client.control.stored()["webhooks"]["url"] == HOOK
+    assert sent == WRITTEN
+    assert single.starts() == ["wacore"]
+
+
+def test_check_and_run_with_answers(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     single = new_single()
     single.forget()
-    answers = {**ANSWERED[how], **UNANSWERED[how]}
+    given = {"answers": {**ANSWERED["text"], **UNANSWERED["text"]}, "variables": DECLARED}
     # The modules' credential serves the role as well, which takes all but the address from the environment.
     typed = credential(single, api_url="https://unused.example.com:9090")
-    check = run_job(
-        ansible,
-        "WhatsApp check",
-        [single],
-        typed,
-        answers=answers,
-        variables=DECLARED,
-        credential_type=OF_MODULES,
-    )
+    check = run_job(ansible, "WhatsApp check", [single], typed, credential_type=OF_MODULES, **given)
     assert check.status == "successful", check.said()
     assert single.writes() == []
     assert_clean(check, ansible)
     (predicted,) = [result for result in check.results("one") if result.get("changed_settings")]
 
-    job = run_job(ansible, "WhatsApp apply", [single], credential(single), answers=answers, variables=DECLARED)
+    job = run_job(ansible, "WhatsApp apply", [single], credential(single), **given)
     assert job.status == "successful", job.said()
     assert_clean(job, ansible)
-    sent = written(single)
-    hooks = sent.pop("webhooks")
-    assert (hooks["url"], hooks["max_concurrent_requests"]) == (HOOK, 12)
-    assert sent == WRITTEN
-    assert single.starts() == ["wacore"]
+    assert_answered(single)
     changed = {name for result in job.results("one") for name in result.get("changed_settings", [])}
     assert changed == set(predicted["changed_settings"])
     assert job.events("runner_on_file_diff"), "diff is on"
 
-    again = run_job(ansible, "WhatsApp apply", [single], credential(single), answers=answers, variables=DECLARED)
+    again = run_job(ansible, "WhatsApp apply", [single], credential(single), **given)
     assert again.status == "successful", again.said()
     (stats,) = again.events("playbook_on_stats")
     assert stats["event_data"]["changed"] == {}
+
+
+def test_answers_as_numbers_and_truth_values(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    single = new_single()
+    single.forget()
+    answers = {**ANSWERED["typed"], **UNANSWERED["typed"]}
+    job = run_job(ansible, "WhatsApp apply", [single], credential(single), answers=answers, variables=DECLARED)
+    assert job.status == "successful", job.said()
+    assert_clean(job, ansible)
+    assert_answered(single)
 
 
 def test_prompted_job_type_and_limit(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
@@ -163,16 +172,21 @@ def test_sliced_fleet_is_applied_and_sliced_cluster_is_refused(
     assert_clean(job, ansible)
 
 
-@pytest.mark.parametrize("template", ["WhatsApp restart", "WhatsApp reset"])
-def test_target_is_what_the_survey_says(ansible: AnsibleCommands, new_single: NewDeployment, template: str) -> None:
+@pytest.mark.parametrize(
+    ("template", "writes", "starts"),
+    [("WhatsApp restart", [], ["wacore"]), ("WhatsApp reset", [f"DELETE {SETTINGS}"], [])],
+)
+def test_target_is_what_the_survey_says(
+    ansible: AnsibleCommands, new_single: NewDeployment, template: str, writes: list[str], starts: list[str]
+) -> None:
     singles = [new_single(name) for name in ("one", "two")]
     for single in singles:
-        single.client.control.store({"heartbeat_interval": 9, "callback_persist": False})
+        single.client.control.store({"heartbeat_interval": 9})
         single.forget()
     job = run_job(ansible, template, singles, credential(singles[0]), answers={"target": "two"})
     assert job.status == "successful", job.said()
-    assert [single.starts() for single in singles] == [[], ["wacore"]]
-    assert [single.writes() for single in singles] == [[], [f"DELETE {SETTINGS}"] if template.endswith("reset") else []]
+    assert [single.writes() for single in singles] == [[], writes]
+    assert [single.starts() for single in singles] == [[], starts]
     assert_clean(job, ansible)
 
 

@@ -1,9 +1,9 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for the part of AWX's API that the modules of `awx.awx` use: it keeps objects and refuses what AWX refuses.
+"""A stand-in for the part of AWX's API that the modules of `awx.awx` use.
 
-It is no AWX: it starts no job, knows no user, and takes any field for any object.
+It keeps objects, and refuses what AWX refuses. It starts no job, knows no user, and takes any field for any object.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Jobs as AWX hands them to ansible-runner: a private data directory with project, inventory, credential and answers."""
+"""Jobs as AWX hands them to ansible-runner: a private data directory with project, inventory and credential."""
 
 from __future__ import annotations
 
