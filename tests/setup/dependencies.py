@@ -17,6 +17,7 @@ from venvs import Environment, ensure_pip
 
 # Each range, and the package, holds releases that run on ansible-core 2.16 as well as on the newest.
 NEEDED = {
+    "awx.awx": ">=24.6.0,<25.0.0",
     "community.docker": ">=4.0.0,<5.0.0",
     "community.library_inventory_filtering_v1": ">=1.0.0",
     "kubernetes.core": ">=6.0.0,<7.0.0",

@@ -34,16 +34,19 @@ ROLE_COURSE = "tests/integration/role/test_role_converges.py"
 PROMISES = "tests/integration/promises"
 DRIFT = "tests/integration/drift"
 EXPORT = "tests/integration/export"
+AWX = ROOT / "tests" / "awx"
+AWX_JOBS = "tests/integration/awx/test_awx_jobs.py"
 KUBERNETES = "tests/integration/kubernetes"
 # In an environment of their own, with what drives a browser.
 BROWSER_TESTS = "tests/integration/browser"
 # The newest release runs everything, the others what depends on the release: the execution path, the role's course, how
-# it reads variables, and how many tasks it takes.
+# it reads variables, how many tasks it takes, and what AWX shows of it.
 HOW_MANY_TASKS = (ROLE_COURSE, f"{PROMISES}/test_what_people_see.py")
 WHAT_DEPENDS = (
     *(f"{MODULES}/test_{name}.py" for name in ("execution_path", "task_keywords")),
     *HOW_MANY_TASKS,
     *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "variables")),
+    AWX_JOBS,
 )
 INTEGRATION_TESTS = {
     "core-2.16": (*WHAT_DEPENDS, f"{PROMISES}/test_over_ssh.py", DRIFT, EXPORT),
@@ -172,11 +175,14 @@ def _mypy(session: Session) -> None:
     setup = ROOT / "tests" / "setup"
     session.run(["mypy", *sorted(setup.glob("*.py"))], env=env | {"MYPYPATH": str(setup)})
     integration = ROOT / "tests" / "integration"
-    folders = ("browser", "drift", "export", "modules", "promises", "role")
+    folders = ("awx", "browser", "campaign", "drift", "export", "modules", "promises", "role")
     tests = [test for folder in folders for test in sorted((integration / folder).glob("*.py"))]
-    types_of_tests = env | {"MYPYPATH": f"{integration}:{EMULATOR}:{ROOT / 'tests' / 'bench'}:{COLLECTIONS}"}
+    paths = [integration, EMULATOR, AWX, ROOT / "tests" / "bench", COLLECTIONS]
+    types_of_tests = env | {"MYPYPATH": os.pathsep.join(map(str, paths))}
     session.run(["mypy", integration / "conftest.py", *tests], env=types_of_tests)
     session.run(["mypy", "-p", "support"], env=types_of_tests)
+    objects = [*sorted(AWX.glob("*.py")), *sorted((ROOT / "tests" / "unit" / "awx").glob("*.py"))]
+    session.run(["mypy", *objects], env=types_of_tests)
     for name in ("bench", "demo"):
         place = ROOT / "tests" / name
         session.run(["mypy", *sorted(place.glob("*.py"))], env=env | {"MYPYPATH": f"{place}:{EMULATOR}"})
