@@ -320,7 +320,7 @@ def _integration(environment: Environment, arguments: tuple[str, ...], session: 
     everything = ("tests/integration", *(f"--ignore={folder}" for folder in SEPARATE))
     tests = INTEGRATION_TESTS.get(environment.name, everything)
     if THOROUGH and tests is not everything:
-        tests = (MODULES, PROMISES, DRIFT, ROLE_COURSE)
+        tests = (MODULES, PROMISES, DRIFT, EXPORT, ROLE_COURSE)
     _test(session, environment, _ready(environment), "not containers", *tests, *arguments)
 
 
