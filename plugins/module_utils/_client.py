@@ -69,6 +69,10 @@ _PASSING_CODES = frozenset({1011, 1015, 1016, 1017, 1018})
 _PASSING_STATUSES = frozenset({429, 502, 503, 504})
 # A refusal: what was asked for has not been done. 408 and 429 are none, they speak of something before that.
 _REFUSING_STATUSES = frozenset(range(300, 500)) - {408}
+# The client may still be at work: it says so, or a proxy in between has given up waiting. 502 and 503 come from a proxy
+# that has lost the client, unless there is an error of the client's own in them.
+_PENDING_STATUSES = frozenset({202, 408, 504})
+_LOST_STATUSES = frozenset({502, 503})
 _WRITTEN_STATUSES = frozenset({200, 201, 202, 204})
 _FIRST_PAUSE = 0.5  # seconds, doubled with each attempt
 _LONGEST_PAUSE = 60.0  # seconds, also for what a server asks for in Retry-After
@@ -589,7 +593,11 @@ class Client:
         except (ValueError, OSError) as error:
             # What requests lets through.
             raise self._error(
-                method, path, f"{type(error).__name__}: {error}", maybe_done=self._exchange.sent
+                method,
+                path,
+                f"{type(error).__name__}: {error}",
+                maybe_done=self._exchange.sent,
+                maybe_pending=self._exchange.sent,
             ) from None
 
     # --- what went wrong ---
@@ -632,7 +640,8 @@ class Client:
         reason = self._quote(_reason(causes[-1]))
         name = found(socket.gaierror, UnicodeError)
         passing = name is None or getattr(name, "errno", None) == socket.EAI_AGAIN
-        facts: dict[str, Any] = {"passing": True, "maybe_done": sent}
+        # Whoever has lost the connection does not know whether the other side goes on working.
+        facts: dict[str, Any] = {"passing": True, "maybe_done": sent, "maybe_pending": sent}
         certificate = found(ssl.SSLCertVerificationError)
         tls = found(ssl.SSLError) or found(requests.exceptions.SSLError, urllib3.exceptions.SSLError)
         bundle = self._bundle_fault() if tls is not None else None
@@ -640,21 +649,20 @@ class Client:
             text, facts = bundle or _certificate_fault(certificate), {}
         elif found(requests.exceptions.InvalidProxyURL):
             text, facts = "the proxy of the environment is not a usable address", {}
-        elif found(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
+        elif not sent and found(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
             text, facts = _proxy_fault(causes, reason, passing)
         elif found(requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError, socket.timeout):
             text = f"no answer within {timeout:g} s"
-            facts["maybe_pending"] = sent
         elif tls is not None:
             text = self._quote(_tls_fault(tls))
         elif sent and found(urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError):
-            text = "the answer was cut off"
+            text, facts["maybe_pending"] = "the answer was cut off", False
         elif found(requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError):
             text = f"cannot be reached ({reason})"
             text += _USE_HTTPS if sent and self._base.startswith("http://") else ""
             facts["passing"] = passing
         else:
-            text, facts = f"{type(error).__name__} ({reason})", {"maybe_done": sent}
+            text, facts["passing"] = f"{type(error).__name__} ({reason})", False
         return self._error(method, path, text, **facts)
 
     def _read(self, method: str, path: str, response: Any, content: bytes) -> Answer:
@@ -703,7 +711,7 @@ class Client:
             return self._error(
                 method,
                 path,
-                f"redirects to {target}; redirects are not followed, set api_url to the final address",
+                f"redirects to {target} (redirects are not followed; set api_url to the final address)",
                 status=status,
             )
         said = self._quote("; ".join(_say(error) for error in errors[:20]))
@@ -725,7 +733,7 @@ class Client:
             passing=status in _PASSING_STATUSES or coreapp_away or any(code in _PASSING_CODES for code in codes),
             pause=_asked_pause(response.headers.get("Retry-After", "")),
             maybe_done=status not in _REFUSING_STATUSES,
-            maybe_pending=status in (202, 408, 504) or coreapp_away,
+            maybe_pending=status in _PENDING_STATUSES or coreapp_away or (status in _LOST_STATUSES and not codes),
         )
 
 

@@ -75,11 +75,22 @@ RunCases = Callable[[str, Sequence[Case]], Batch]
 
 
 def run_batch(
-    commands: AnsibleCommands, emulator: Emulator, path: str, cases: Iterable[Case], *arguments: str
+    commands: AnsibleCommands,
+    emulator: Emulator,
+    path: str,
+    cases: Iterable[Case],
+    *arguments: str,
+    one_task: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Batch:
-    """Run the cases over one of PATHS. A case ends at its first failure, as a host does in any play."""
+    """Run the cases over one of PATHS. A case ends at its first failure, as a host does in any play.
+
+    one_task: for cases of one step only; very many of them are much faster as one task for each module, the options of
+    which are variables.
+    """
     cases = list(cases)
     clients: dict[str, EmulatedClient] = {}
+    hosts: dict[str, dict[str, Any]] = {}
     for case in cases:
         client = clients[case.name] = emulator.new_client(dict(case.stored), **case.switches)
         if case.providers:
@@ -90,15 +101,29 @@ def run_batch(
             client.control.add_user(**user)
         connection = {"token": client.with_token, "password": client.with_password, "none": dict}[case.connection]()
         options = {**connection, **_addressed(case.options, client)}
-        commands.write(f"cases/{_host(case)}.json", [_task(case, step, options) for step in case.steps])
+        hosts[_host(case)] = {"options": options} if one_task else {}
+        if not one_task:
+            commands.write(f"cases/{_host(case)}.json", [_task(case, step, options) for step in case.steps])
     # Only this strategy runs different task files of several hosts side by side.
-    play = {"hosts": "all", "strategy": "free", "tasks": [{"include_tasks": "cases/{{ inventory_hostname }}.json"}]}
-    hosts: dict[str, dict[str, Any]] = {_host(case): {} for case in cases}
-    run = commands.playbook([play], hosts, *arguments, variables=PATHS[path])
+    include = {"include_tasks": "cases/{{ inventory_hostname }}.json"}
+    plays: list[dict[str, Any]] = [{"hosts": "all", "strategy": "free", "tasks": [include]}]
+    if one_task:
+        modules = dict.fromkeys(case.module for case in cases)
+        plays = [_one_task([case for case in cases if case.module == module], hosts) for module in modules]
+    run = commands.playbook(plays, hosts, *arguments, variables=PATHS[path], environment=environment)
     stats = run.stats()
     return Batch(
         run, {case.name: _outcome(case, run, clients[case.name], stats[_host(case)]["failures"]) for case in cases}
     )
+
+
+def _one_task(cases: Sequence[Case], hosts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A play with one task for all these cases."""
+    names = [_host(case) for case in cases]
+    options = {option for name in names for option in hosts[name]["options"]}
+    templates = {option: f"{{{{ options.{option} | default(omit) }}}}" for option in sorted(options)}
+    (step,) = {step for case in cases for step in case.steps}
+    return {"hosts": names, "tasks": [_task(cases[0], step, templates)]}
 
 
 def _host(case: Case) -> str:

@@ -297,6 +297,19 @@ def test_what_a_proxy_answers(answer: bytes, said: str, passing: bool, monkeypat
     assert (error.passing, error.maybe_done) == (passing, False)
 
 
+def test_an_answer_that_is_lost_behind_a_proxy(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    def talk(peer: socket.socket) -> None:
+        peer.recv(65536)
+        peer.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        over_tls(pki.context, lambda secure: secure.recv(65536))(peer)
+
+    with listening(talk) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        error = error_of(Connection("https://wa1.example.com", token="t", validate_certs=False, timeout=5), "PATCH")
+    assert "cannot be reached" in str(error)
+    assert (error.passing, error.maybe_done, error.maybe_pending) == (True, True, True)
+
+
 @pytest.mark.parametrize("proxy", ["http://", "http://canary:canary@", "http://[::1", "http://canary:pw@h:port"])
 def test_a_proxy_that_is_no_address(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
