@@ -229,7 +229,7 @@ def test_nothing_is_overwritten_without_being_told_to(ansible: AnsibleCommands, 
     place = ansible.inputs / "wa-export"
     store(one, {"log_level": "error"})
     store(two, COMMON)
-    password = {"wa_export_vault_password_file": vault_password(ansible)}
+    password: dict[str, Any] = {"wa_export_vault_password_file": vault_password(ansible)}
     assert run_book(ansible, "export", fleet, **password).rc == 0
     before = exported(place)
     assert set(before) > {f"host_vars/{name}/wa_settings.yml" for name in ("one", "two")}

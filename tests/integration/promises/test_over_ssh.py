@@ -153,7 +153,7 @@ def test_export_shows_nothing_of_what_a_module_reads(
     single = new_single(wa_settings_api_delegate="{{ inventory_hostname }}", **ssh)
     url = "https://hooks.example.com/?auth=canary-query"
     single.client.control.store({"webhooks": {"url": url}})
-    password = {"wa_export_vault_password_file": vault_password(ansible)}
+    password: dict[str, Any] = {"wa_export_vault_password_file": vault_password(ansible)}
     run = run_book(ansible, "export", [single], "-vvvv", environment=connections, **password)
     assert run.rc == 0, run.output
     assert len(exported(ansible.inputs / "wa-export")) == 2
