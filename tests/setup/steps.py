@@ -82,6 +82,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         Step("mypy", "lint", _mypy),
         Step("yamllint", "lint", _yamllint),
         Step("changelog", "lint", _changelog),
+        Step("reuse", "lint", _reuse),
         Step("ansible-lint", "lint", _ansible_lint),
         Step("ansible-doc", "lint", _ansible_doc),
         Step("containers", "containers", functools.partial(_containers, pytest_arguments), claims="engine"),
@@ -194,6 +195,11 @@ def _yamllint(session: Session) -> None:
 
 def _changelog(session: Session) -> None:
     session.run(["antsibull-changelog", "lint"], env=_ready(LINT))
+
+
+def _reuse(session: Session) -> None:
+    """Each file tells its licence: by a header, or in REUSE.toml."""
+    session.run(["reuse", "lint"], env=_ready(LINT))
 
 
 def _ansible_lint(session: Session) -> None:
