@@ -274,13 +274,15 @@ def test_bad_input_is_refused_before_a_client_is_asked(
     fleet[0].forget()
     for name in ("file", "empty"):
         (tmp_path / name).touch()
-    for name, value in (
-        ("wa_export_dir", str(tmp_path / "file")),
-        ("wa_export_all", "perhaps"),
-        ("wa_export_vault_password_file", str(tmp_path / "missing")),
-        ("wa_export_vault_password_file", str(tmp_path / "empty")),
-    ):
-        run = run_book(ansible, "export", fleet, **{name: value})
+    refused: list[dict[str, Any]] = [
+        {"wa_export_dir": str(tmp_path / "file")},
+        {"wa_export_all": "perhaps"},
+        {"wa_export_vault_password_file": str(tmp_path / "missing")},
+        {"wa_export_vault_password_file": str(tmp_path / "empty")},
+    ]
+    for wrong in refused:
+        (name,) = wrong
+        run = run_book(ansible, "export", fleet, **wrong)
         assert run.rc != 0
         assert name in words(run), run.output
     assert fleet[0].client.verbs() == []
