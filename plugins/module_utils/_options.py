@@ -120,7 +120,7 @@ def _explanations(spec: Spec, params: Any, above: str) -> Iterator[str]:
             yield f"{place} is read-only and cannot be declared"
         elif name.partition(".")[0] in spec:
             group, _dot, member = name.partition(".")
-            yield f"a dotted name is no key: nest it, {member} below {above}{group}"
+            yield f"a dotted name is not a key: nest it, {member} below {above}{group}"
         else:
             alike = difflib.get_close_matches(name[:100].replace("-", "_").lower(), spec, 1, 0.8)
             alike = alike or [known for known in spec if known.replace("_", "") == name[:100].replace("_", "").lower()]

@@ -321,7 +321,7 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidOptions(f"{name}: {float(value)} is no number that JSON can hold")
+        raise InvalidOptions(f"{name}: {float(value)} is not a number that JSON can hold")
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)

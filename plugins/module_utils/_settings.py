@@ -176,7 +176,7 @@ def _remarks(unknown_restart_bound: list[str]) -> list[str]:
     for name in unknown_restart_bound:
         alike = difflib.get_close_matches(name[:100], KEYS, 1)
         hint = f"; did you mean {alike[0]}?" if alike else ""
-        remarks.append(f"restart_bound: {name} is no setting that is known or declared{hint}")
+        remarks.append(f"restart_bound: {name} is neither a known nor a declared setting{hint}")
     return remarks
 
 

@@ -90,7 +90,7 @@ def _never_in_json(value: Any, place: str = "") -> Iterator[str]:
     if isinstance(value, Mapping):
         for name, member in value.items():
             if not isinstance(name, (str, int, float, type(None))):
-                yield f"{place or 'the task'}: a {type(name).__name__} is no key; put it in quotes"
+                yield f"{place or 'the task'}: a {type(name).__name__} cannot be a key; put it in quotes"
             elif _LONE_SURROGATE.search(str(name)):
                 yield f"{place or 'the task'}: a key holds characters that are no text"
             else:

@@ -170,7 +170,7 @@ def targets(
     _refuse_several_outside_a_cluster(cluster, looks, coreapps, health)
     if not health.clustered and any(node.alone for node in coreapps):
         alone = next(node.alone for node in coreapps if node.alone)
-        raise Refused(f"{cluster} is no cluster: {alone}. Nothing is written or restarted")
+        raise Refused(f"{cluster} is not a cluster: {alone}. Nothing is written or restarted")
     _refuse_strangers(cluster, looks, health)
     unknown = _unaccounted(looks, health)
     if unknown and partial_cluster:
@@ -219,8 +219,8 @@ def _refuse_several_outside_a_cluster(
     running = [node.name for node in coreapps if node.running]
     if health.clustered is False and len(running) > 1 and not all(look.names_given for look in looks if look.nodes):
         raise Refused(
-            f"{cluster} is no cluster and has one Coreapp, but {', '.join(running)} were found; name the container of "
-            "this client in wa_settings_restart_containers. Nothing is written or restarted"
+            f"{cluster} is not a cluster and has one Coreapp, but {', '.join(running)} were found; name the container "
+            "of this client in wa_settings_restart_containers. Nothing is written or restarted"
         )
 
 

@@ -265,9 +265,9 @@ def parse(text: str, cluster: str, host: str) -> Record:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise Unreadable("it is no JSON") from None
+        raise Unreadable("it is not JSON") from None
     if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        raise Unreadable("it is of no known format")
+        raise Unreadable("its format is not known")
     try:
         record = Record(
             cluster=_text(found["cluster"]),
@@ -294,19 +294,19 @@ def parse(text: str, cluster: str, host: str) -> Record:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Unreadable("a text is expected in it where there is none")
+        raise Unreadable("it lacks a text where one is expected")
     return value
 
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise Unreadable("a number is expected in it where there is none")
+        raise Unreadable("it lacks a number where one is expected")
     return value
 
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise Unreadable("a list is expected in it where there is none")
+        raise Unreadable("it lacks a list where one is expected")
     return value
 
 
@@ -322,7 +322,7 @@ _FIELD_TYPES: Mapping[str, tuple[type, ...]] = {
 
 def _fields(value: Any, kind: type) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Unreadable("an object is expected in it where there is none")
+        raise Unreadable("it lacks an object where one is expected")
     names = kind.__dataclass_fields__  # type: ignore[attr-defined]
     found = {name: value[name] for name in names}
     for name, member in found.items():
@@ -333,7 +333,7 @@ def _fields(value: Any, kind: type) -> dict[str, Any]:
 
 def _pending(value: Any) -> Pending:
     if not isinstance(value, dict):
-        raise Unreadable("a node in it is no object")
+        raise Unreadable("a node in it is not an object")
     return Pending(
         name=_text(value["name"]),
         id=_text(value["id"]),

@@ -110,7 +110,7 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidVariables(f"{PREFIX}{name}: must be a number from {least} to {_LONGEST}")
     if not str(values["state_dir"]).startswith("/"):
         raise InvalidVariables(
-            f"{PREFIX}state_dir: {values['state_dir']} is no absolute path; give one such as /var/lib/wabiz-onprem"
+            f"{PREFIX}state_dir: {values['state_dir']} is not an absolute path; give one such as /var/lib/wabiz-onprem"
         )
     return values
 

@@ -381,8 +381,8 @@ class Work:
             raise Problem(place.unusable)
         if place.volatile and self._keeps and not self.context.values["volatile_state"]:
             raise Problem(
-                f"wa_settings_state_dir {known.member.state_dir} lies on a container's own root file system, where the "
-                "record of a pending restart goes with the container; give a directory on a volume or on a host, or "
+                f"wa_settings_state_dir {known.member.state_dir} is on a container's own root file system, where the "
+                "record of a pending restart is lost with the container; give a directory on a volume or on a host, or "
                 "set wa_settings_volatile_state if that is meant"
             )
         known.place, known.stored = place, place.text
@@ -453,9 +453,9 @@ class Work:
             waited = moment - start
             if not mine and waited > limit:
                 raise Failed(
-                    f"cluster {self.context.cluster}: {record.lease} works on it, and "
+                    f"cluster {self.context.cluster}: {record.lease} is working on it, and "
                     f"wa_settings_lock_timeout ({limit:g} s) is over. Nothing was changed by this run; its lease on "
-                    f"{known.member.host} lies in {store.name}"
+                    f"{known.member.host} is in {store.name}"
                 )
             if not mine and (said_at is None or moment - said_at >= 15):
                 port.say(f"waiting for {record.lease} on cluster {self.context.cluster}, {waited:.0f} s of {limit:g} s")

@@ -69,7 +69,7 @@ class Backend:
         try:
             re.compile(member.image_pattern)
         except re.error as error:
-            return f"wa_settings_restart_image_pattern: {member.image_pattern} is no regular expression: {error}"
+            return f"wa_settings_restart_image_pattern: {member.image_pattern} is not a regular expression: {error}"
         return None
 
     @classmethod

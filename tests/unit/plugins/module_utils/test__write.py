@@ -225,16 +225,16 @@ def test_names_in_restart_bound_that_nobody_knows(emulated: Emulated) -> None:
     bound = ["loglevel", "webhooks", "new.key", "other.key"]
     result = apply(emulated, settings={}, extra_settings={"new": {"key": 1}}, restart_bound=bound)
     assert [warning for warning in result["warnings"] if warning.startswith("restart_bound")] == [
-        "restart_bound: loglevel is no setting that is known or declared; did you mean log_level?",
-        "restart_bound: other.key is no setting that is known or declared",
+        "restart_bound: loglevel is neither a known nor a declared setting; did you mean log_level?",
+        "restart_bound: other.key is neither a known nor a declared setting",
     ]
 
 
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"extra_settings": {"new": float("nan")}}, "new: nan is no number that JSON can hold"),
-        ({"extra_settings": {"new": [{"x": float("-inf")}]}}, "new.x: -inf is no number"),
+        ({"extra_settings": {"new": float("nan")}}, "new: nan is not a number that JSON can hold"),
+        ({"extra_settings": {"new": [{"x": float("-inf")}]}}, "new.x: -inf is not a number"),
         ({"settings": {"webhooks": {"url": "https://h/?********"}}}, "webhooks.url: is masked, as results show it"),
         ({"extra_settings": {"new": {"list": ["https://********@h/"]}}}, "new.list: is masked"),
         ({"extra_settings": {"new_token": "********"}}, "new_token: is masked"),

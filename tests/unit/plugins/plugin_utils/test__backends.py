@@ -279,7 +279,7 @@ def test_a_restart_is_the_engines_own() -> None:
 def test_a_pattern_that_is_none_is_refused(pattern: str, refused: bool) -> None:
     said = Docker.refusal(member(image_pattern=pattern))
     assert (said is not None) is refused
-    assert said is None or said.startswith("wa_settings_restart_image_pattern: a( is no regular expression")
+    assert said is None or said.startswith("wa_settings_restart_image_pattern: a( is not a regular expression")
 
 
 # --- a command ---------------------------------------------------------------------------------------------------

@@ -47,8 +47,8 @@ def _nested(levels: int) -> Any:
             "settings.webhooks.url: a value of type bytes cannot be given",
         ),
         ({"extra_settings": {"list": [{"x": {1, 2}}]}}, "extra_settings.list.x: a value of type set cannot be given"),
-        ({"settings": {datetime.date(2026, 11, 25): 1}}, "settings: a date is no key; put it in quotes"),
-        ({"settings": {b"canary": 1}}, "settings: a bytes is no key"),
+        ({"settings": {datetime.date(2026, 11, 25): 1}}, "settings: a date cannot be a key; put it in quotes"),
+        ({"settings": {b"canary": 1}}, "settings: a bytes cannot be a key"),
         ({"extra_settings": _nested(5000)}, "the arguments of the task are nested too deeply"),
     ],
 )

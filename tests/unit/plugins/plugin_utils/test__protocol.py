@@ -165,8 +165,8 @@ REFUSED: list[tuple[str, list[Look], dict[str, Any]]] = [
     ("i \\(unreachable\\) cannot be asked", [Look("i", problem="unreachable")], {"wanted": Wanted()}),
     ("no Coreapp container found on h, i \\(none was", [look("h"), look("i")], {}),
     ("no Coreapp container found on h \\(only masters were", [look("h", master("m"))], {}),
-    ("is no cluster and has one Coreapp, but a, b", [look("h", coreapp("a"), coreapp("b"))], {"clustered": False}),
-    ("c is no cluster: only Recreate", [look("h", coreapp("a", alone="only Recreate"))], {"clustered": False}),
+    ("is not a cluster and has one Coreapp, but a, b", [look("h", coreapp("a"), coreapp("b"))], {"clustered": False}),
+    ("c is not a cluster: only Recreate", [look("h", coreapp("a", alone="only Recreate"))], {"clustered": False}),
     ("x on h is not in the health of this client", [look("h", coreapp("a"), coreapp("x"))], {}),
     (
         "health names b:b0000, which no host",
