@@ -18,7 +18,8 @@ from progress import logged, say, tail
 # What takes too long for `make test` runs in `make thorough`.
 THOROUGH = os.environ.get("WABIZ_THOROUGH") == "1"
 STEP_TIMEOUT_SECONDS = 4 * 3600.0 if THOROUGH else 1800.0
-SIDE_BY_SIDE = 2
+# More than there are cores: much of the time of a test is spent waiting for something to start, stop or answer.
+SIDE_BY_SIDE = 3
 
 
 class StepFailed(Exception):
@@ -77,7 +78,7 @@ class Outcome:
 
 
 def run_steps(steps: Sequence[Step]) -> list[Outcome]:
-    """Run the steps, two at a time, each begun in its turn, and return their outcomes in the order of the steps."""
+    """Run the steps, some side by side, each begun in its turn, and return their outcomes in the order of the steps."""
     outcomes: dict[str, Outcome] = {}
     waiting, claimed = list(steps), set[str]()
     turn = threading.Condition()
