@@ -96,5 +96,5 @@ def test_what_only_the_user_knows_is_asked_for(ansible: AnsibleCommands, awx: Aw
     variables = json.dumps({name: value for name, value in KNOWN.items() if name != missing})
     run = ansible.run(["ansible-playbook", "wabiz.onprem.awx_setup", "-e", variables], {"CONTROLLER_HOST": awx.url})
     assert run.rc != 0
-    assert missing in run.result("Ask for what only you can know")["msg"]
+    assert missing in run.result("Require what only you can know")["msg"]
     assert awx.writes == []

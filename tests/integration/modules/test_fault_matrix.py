@@ -69,15 +69,15 @@ STATES = {
 
 INTRODUCTION = """# What happens when something goes wrong
 
-A test runs every line of this table twice, inside the controller process and as a module of its own, and fails where
-they do not say the same, or anything else than the table. `WABIZ_UPDATE_DOCS=1 make integration ARGS="-k fault_matrix"`
-writes it anew. The task changes three settings, resets all (DELETE), or sets or removes a media provider, with
-`retries: 1`.
+A test runs every line of this table twice, inside the controller process and as a module of its own, and fails if
+they do not say the same, or if they say something else than the table. The task changes three settings, resets all
+(DELETE), or sets or removes a media provider, with `retries: 1`. In a clone of the repository,
+`WABIZ_UPDATE_DOCS=1 make integration ARGS="-k fault_matrix"` writes the table again.
 
 - *Strikes*: which request is spoilt; *everything* is the connection itself.
 - *Done*: whether the client did what was asked all the same: `yes`, `no`, or `later`: when the task has ended.
 - *Arrived*: how many requests of that kind, or connections, arrived at the server, or at the proxy at fault.
-- *Result*: where nobody can know what has become of a write, it holds `outcome_unknown: true`, with `changed: true` and
+- *Result*: if nobody can know what has become of a write, it contains `outcome_unknown: true`, with `changed: true` and
   the restart that may be needed.
 - *State*: what the client has in the end.
 
