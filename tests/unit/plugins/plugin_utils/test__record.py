@@ -151,10 +151,10 @@ BROKEN: list[tuple[str, Any, str]] = [
     ("lease", {"token": "t"}, "is missing"),
     ("sent", {"salt": 1, "version": None, "digests": {}}, "salt in it is of the wrong kind"),
     ("sent", {"salt": "s", "version": None, "digests": []}, "digests in it is of the wrong kind"),
-    ("campaign", [], "an object is expected"),
+    ("campaign", [], "an object where one is expected"),
     ("campaign", {"setting": "s", "before": True}, "names is missing"),
     ("campaign", {"setting": "s", "before": None, "names": []}, "before in it is of the wrong kind"),
-    ("campaign", {"setting": "s", "before": True, "names": [1]}, "a text is expected"),
+    ("campaign", {"setting": "s", "before": True, "names": [1]}, "a text where one is expected"),
 ]
 
 
