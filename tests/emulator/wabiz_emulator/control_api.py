@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from wabiz_emulator import accounts, bodies, callbacks, faults, health, settings, webapp
 from wabiz_emulator.clients import Client, Simulation
 from wabiz_emulator.processes import unambiguous
-from wabiz_emulator.settings import HOST_LABEL
+from wabiz_emulator.settings import is_host
 from wabiz_emulator.switches import MOST_SECONDS
 
 PREFIX = "/_emulator/"
@@ -120,8 +120,8 @@ def _simulation(client: Client) -> Simulation:
 def _add_node(client: Client, body: Any) -> dict[str, Any]:
     types: dict[str, tuple[type, ...]] = {"hostname": (str,), "kind": (str,), "clustered": (bool,)}
     node = bodies.members(body, "a node", types, ["hostname"])
-    if not HOST_LABEL.fullmatch(node["hostname"]):
-        raise ValueError("hostname: a host name without a domain expected; the node's name is made of it and an id")
+    if not is_host(node["hostname"]):
+        raise ValueError("hostname: a host name or an address expected; the node's name is made of it and an id")
     name = _simulation(client).add(node["hostname"], node.get("kind", "coreapp"), node.get("clustered", False))
     return {"name": name}
 

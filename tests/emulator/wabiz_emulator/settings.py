@@ -256,8 +256,12 @@ def _is_address(text: str, plain: bool) -> bool:
             return port != 0
     except ValueError:
         return False
-    labels = host.removesuffix(".").split(".")
-    return port != 0 and len(host) <= MOST_HOST_LETTERS and all(map(HOST_LABEL.fullmatch, labels))
+    return port != 0 and is_host(host.removesuffix("."))
+
+
+def is_host(text: str) -> bool:
+    """Whether this can be a host name or an IPv4 address; with or without a domain."""
+    return len(text) <= MOST_HOST_LETTERS and all(map(HOST_LABEL.fullmatch, text.split(".")))
 
 
 def _stored_form(key: Key, value: Any) -> Any:

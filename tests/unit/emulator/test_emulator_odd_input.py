@@ -122,6 +122,12 @@ def test_nodes_that_cannot_be_added(api: Api, node: Any, words: str) -> None:
     assert [(name, one["clustered"]) for name, one in after.items()] == [(name, False) for name in before]
 
 
+@pytest.mark.parametrize("hostname", ["10.244.0.7", "wacore2.example.com", "wa_core-2"])
+def test_names_that_hosts_have(api: Api, hostname: str) -> None:
+    """Among them what Meta's templates for Kubernetes give: the pod's address."""
+    assert api.control.add_node(hostname, "coreapp").startswith(f"{hostname}:")
+
+
 def test_a_node_by_its_host_name(api: Api) -> None:
     (name,) = api.control.nodes()
     for known in (name, "wacore"):
