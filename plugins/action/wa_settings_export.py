@@ -22,9 +22,11 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.vault import VaultLib, get_file_vault_secret
 from ansible.utils.display import Display
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._plan import place
 from ansible_collections.wabiz.onprem.plugins.module_utils._reading import open_reading, read_all, reading_spec
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import one_line
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
@@ -39,6 +41,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._files import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._fleet import Entry, FleetAction, add_error
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Unreadable
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import in_words_of_the_role
 
 Result = dict[str, Any]
@@ -67,7 +70,7 @@ class ActionModule(FleetAction):
         return {**super()._entries(), "check": self._check}
 
     def _new_entry(self, host: str) -> Entry:
-        return {"name": host, "cluster": host, "error": None, "reading": None}
+        return {"name": host, "cluster": host, "error": None, "reading": None, "campaign": None, "remark": None}
 
     # --- one client ------------------------------------------------------------------------------------------
 
@@ -77,6 +80,7 @@ class ActionModule(FleetAction):
         with self._telling(entry):
             self._read()
             entry["cluster"] = self._cluster
+            self._look_for_campaigns(entry)
             if self._api in (None, self._own):
                 self._look(entry, None if self._api is None else self._host())
             else:
@@ -92,6 +96,22 @@ class ActionModule(FleetAction):
             self._look(entry, ConnectedHost(self, {}, self._vars))
         return self._keep(entry, None)
 
+    def _look_for_campaigns(self, entry: Entry) -> None:
+        """What a campaign has switched is not what the client is to have. A record that cannot be read is no reason to
+        export nothing."""
+        if BACKENDS[self._member.backend].on_api_host and not self._is_local():
+            entry["remark"] = "its record is not read, so a campaign that is on record would be exported as it is now"
+            return
+        try:
+            campaign = self._record_in(self._store()).campaign
+        except (Problem, Unreadable) as problem:
+            entry["remark"] = f"whether a campaign is on record is not known: {problem}"
+            return
+        if campaign is not None:
+            entry["campaign"] = {"setting": campaign.setting, "before": campaign.before}
+            names = ", ".join(campaign.names)
+            entry["remark"] = f"campaign {names} is on record, so {campaign.setting} is exported as it was before"
+
     def _look(self, entry: Entry, host: ConnectedHost | None) -> None:
         """Asks the client; host: where a module does it, None for this process."""
         args = self._connection_options()
@@ -101,7 +121,11 @@ class ActionModule(FleetAction):
             found = run_here(_MODULE, self.direct, args, Run(check_mode=True, invocation=False))
         if found.get("failed"):
             raise Problem(in_words_of_the_role(str(found.get("msg"))))
-        entry["reading"] = {**open_reading(found["reading"]), "declared_version": self._values["client_version"]}
+        reading = open_reading(found["reading"])
+        campaign = entry["campaign"]
+        if campaign is not None:
+            place(reading["settings"], tuple(campaign["setting"].split(".")), campaign["before"])
+        entry["reading"] = {**reading, "declared_version": self._values["client_version"]}
 
     def _keep(self, entry: Entry, left: Mapping[str, Any] | None) -> Result:
         keep({"entry": entry, "left": left}, self.kind, self._own)
@@ -145,8 +169,9 @@ class ActionModule(FleetAction):
         clear, secret = render(layers(said, {name: hosts for name, hosts in groups.items() if hosts <= set(said)}))
         place = Path(options["wa_export_dir"]).absolute()
         failed = [f"{one['name']}: {one['error']}" for one in entries if one["error"]]
+        remarks = [f"{one['name']}: {one['remark']}" for one in entries if one["remark"]]
         lines = [f"left out: {one['setting']}: {one['reason']}: {_named(one['hosts'])}" for one in left_out]
-        display.display("\n".join([*lines, *(f"failed: {line}" for line in failed)]))
+        display.display("\n".join([*lines, *remarks, *(f"failed: {line}" for line in failed)]))
         result: Result = {"left_out": left_out, "failed_hosts": [one["name"] for one in entries if one["error"]]}
         try:
             stale = in_the_way(place, {*clear, *secret}, groups, said, options["wa_export_force"])

@@ -100,7 +100,7 @@ def end(known: Campaign | None, name: str, settings: Mapping[str, Any], version:
     """The end of a campaign. settings, version: of the client. Raises Refused."""
     if known is None or name not in known.names:
         running = f" (on record: {', '.join(known.names)})" if known is not None else ""
-        return Decision(known, known, known, f"campaign {name} is not on record{running}, so nothing is changed")
+        return Decision(known, known, known, f"campaign {name} is not on record{running}, so no setting is changed")
     others = _others(known, name)
     if others:
         left = replace(known, names=tuple(other for other in known.names if other != name))

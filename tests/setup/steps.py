@@ -53,8 +53,10 @@ INTEGRATION_TESTS = {
     "core-2.18": HOW_MANY_TASKS,
     "core-2.19": WHAT_DEPENDS,
 }
+# What goes through whole playbooks of the collection, and the documentation's examples.
+PLAYBOOKS = tuple(f"tests/integration/{name}" for name in ("awx", "campaign", "docs", "drift", "export"))
 # In steps of their own.
-SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS)
+SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS, *PLAYBOOKS)
 # ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
 CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
@@ -88,6 +90,7 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         Step("containers", "containers", functools.partial(_containers, pytest_arguments), claims="engine"),
         Step("promises", "integration", functools.partial(_promises, pytest_arguments)),
         integrations.pop(newest),
+        Step("playbooks", "integration", functools.partial(_playbooks, pytest_arguments)),
         Step("kubernetes", "integration", functools.partial(_kubernetes, pytest_arguments)),
         units.pop(newest),
         *integrations.values(),
@@ -111,7 +114,7 @@ def environments_of(step: Step) -> tuple[Environment, ...]:
         return (LINT, CORES[-1])
     if step.name in (f"unit-{CORES[-1].name}", "containers"):
         return (CORES[-1], OTHER_CLIENTS)
-    if step.name in ("promises", "kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
+    if step.name in ("promises", "playbooks", "kubernetes", "demo", f"sanity-python-{OLDEST_PYTHON}"):
         return (CORES[-1],)
     if step.name.startswith("bench-"):
         return (BENCH,)
@@ -338,6 +341,10 @@ def _test(session: Session, environment: Environment, env: Mapping[str, str], ma
 def _promises(arguments: tuple[str, ...], session: Session) -> None:
     """What is promised of the role, on the newest release; where an engine matters, the step `containers` has it."""
     _test(session, CORES[-1], _ready(CORES[-1]), "not containers", PROMISES, *arguments)
+
+
+def _playbooks(arguments: tuple[str, ...], session: Session) -> None:
+    _test(session, CORES[-1], _ready(CORES[-1]), "not containers", *PLAYBOOKS, *arguments)
 
 
 def _kubernetes(arguments: tuple[str, ...], session: Session) -> None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ import time
 from typing import Any
 
 import pytest
+import yaml
 
 from support.campaigns import MESSAGES, OFF, OLDER, ON, campaign, collects, named, on_record, start_campaign
 from support.commands import PATHS, AnsibleCommands
@@ -56,7 +58,7 @@ def test_off_for_the_campaign_and_back_after_it(ansible: AnsibleCommands, new_si
     one.forget()
     over = campaign(ansible, "end", [one], variables=PATHS[path])
     assert (over.rc, changed(over), one.writes(), one.starts(), one.leftovers()) == (0, 0, [], [], []), over.output
-    assert "campaign campaign is not on record, so nothing is changed" in words(over)
+    assert "campaign campaign is not on record, so no setting is changed" in words(over)
 
 
 def test_the_other_members_of_the_setting_stay(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
@@ -447,3 +449,51 @@ def test_killed_at_any_moment_and_repeated(
             names = ["campaign"] if which == "begin" else None
             assert (collects(client), on_record(client)) == (state, [names for _host in client.hosts]), label
             assert client.pending() == [], label
+
+
+@pytest.mark.parametrize("playbook", ["campaign_begin", "campaign_end", "reset", "drift"])
+def test_target_that_matches_no_host_is_refused(
+    ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
+) -> None:
+    """Whoever goes on if it succeeds would go on with nothing done."""
+    one = new_single()
+    one.forget()
+    inventory = ansible.inventory(one.inventory(), {"ansible_python_interpreter": sys.executable})
+    run = ansible.run(["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}", "-e", "target=singels"])
+    assert run.rc != 0, run.output
+    assert "no host matches singels" in words(run)
+    assert one.client.verbs() == []
+
+
+@pytest.mark.parametrize("playbook", ["drift", "export"])
+def test_tags_that_apply_knows_leave_no_task_out(
+    ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
+) -> None:
+    one = new_single()
+    inventory = ansible.inventory(one.inventory(), {"ansible_python_interpreter": sys.executable})
+    command = ["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}", "--tags", "settings"]
+    run = ansible.run(
+        [*command, "-e", json.dumps({"wa_settings_values": {"log_level": "error"}, "wa_drift_fail": True})]
+    )
+    assert (ansible.inputs / f"wa-{playbook}").is_dir(), run.output
+    assert (run.rc == 0) is (playbook == "export")
+
+
+def test_export_during_a_campaign_says_what_was_there_before(
+    ansible: AnsibleCommands, new_single: NewDeployment
+) -> None:
+    fleet = [new_single("one"), new_single("two")]
+    fleet[1].client.control.store({"garbagecollector_enable": {"messages": False}})
+    assert campaign(ansible, "begin", fleet).rc == 0
+    inventory = ansible.inventory(
+        {host: facts for one in fleet for host, facts in one.inventory().items()},
+        {"ansible_python_interpreter": sys.executable},
+    )
+    run = ansible.run(["ansible-playbook", "-i", str(inventory), "wabiz.onprem.export", "-e", "wa_export_all=true"])
+    assert run.rc == 0, run.output
+    assert f"one: campaign campaign is on record, so {MESSAGES} is exported as it was before" in words(run)
+    found = {}
+    for host in ("one", "two"):
+        text = (ansible.inputs / "wa-export" / "host_vars" / host / "wa_settings.yml").read_text(encoding="utf-8")
+        found[host] = yaml.safe_load(text)["wa_settings_host_values"]["garbagecollector_enable"]["messages"]
+    assert found == {"one": True, "two": False}

@@ -70,7 +70,7 @@ def handlers() -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     nodes = ",".join(["master1", *NODES])
-    with running_emulator(tmp_path_factory.mktemp("docs"), 40, nodes, "--switch", "shards=2") as running:
+    with running_emulator(tmp_path_factory.mktemp("docs"), 80, nodes, "--switch", "shards=2") as running:
         yield running
 
 

@@ -88,7 +88,7 @@ class Emulator:
 
 
 @contextmanager
-def running_emulator(place: Path, clients: int = 1000, nodes: str = "wacore", *arguments: str) -> Iterator[Emulator]:
+def running_emulator(place: Path, clients: int = 2000, nodes: str = "wacore", *arguments: str) -> Iterator[Emulator]:
     """An emulator below `place`, with a CA of its own, until the block ends."""
     ca_path, certificate, key = certificates.write_pki(place / "pki")
     command = [sys.executable, "-m", "wabiz_emulator", "webapp", "--clients", str(clients), "--prefix"]
