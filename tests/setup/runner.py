@@ -17,7 +17,7 @@ from progress import logged, say, tail
 
 # What takes too long for `make test` runs in `make thorough`.
 THOROUGH = os.environ.get("WABIZ_THOROUGH") == "1"
-STEP_TIMEOUT_SECONDS = 4 * 3600.0 if THOROUGH else 1800.0
+STEP_TIMEOUT_SECONDS = 4 * 3600.0 if THOROUGH else 2700.0
 # More than there are cores: much of the time of a test is spent waiting for something to start, stop or answer.
 SIDE_BY_SIDE = 3
 
