@@ -9,6 +9,8 @@ from support.commands import AnsibleCommands
 from support.containers import ContainerDeployment, NewContainers, crash_loop
 from support.deployments import apply
 
+PATIENCE_SECONDS = 20
+
 
 def _stops_and_starts(deployment: ContainerDeployment) -> list[tuple[str, float]]:
     events = deployment.client.control.node_events()
@@ -31,7 +33,7 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
         deployment.forget()
     before = {deployment.name: deployment.started() for deployment in everyone}
     with crash_loop(multiconnect, "wacore3"):
-        run = apply(ansible, everyone, values, "--extra-vars", "wa_settings_health_timeout=20")
+        run = apply(ansible, everyone, values, "--extra-vars", f"wa_settings_health_timeout={PATIENCE_SECONDS}")
         assert run.rc != 0
         assert {host for host, stats in run.stats().items() if stats["failures"]} == {"multi"}, run.output
         assert multiconnect.container_names()["wacore3"] in multiconnect.pending()
@@ -43,9 +45,12 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
         for cluster in (multiconnect, spread):
             events = [event for event, _time in _stops_and_starts(cluster)]
             assert events == ["stop", "start"] * (len(events) // 2) or events[-1] == "stop"
-        # What takes one host goes first; clusters over several hosts follow, side by side as well.
-        times = [[time for _event, time in _stops_and_starts(deployment)] for deployment in [multiconnect, *singles]]
-        assert max(clock[0] for clock in times) < times[0][-1]
+        # What takes one host goes first; clusters over several hosts follow, side by side as well. Nobody waits until
+        # the broken node is given up.
+        broken, *others = (
+            [time for _event, time in _stops_and_starts(deployment)] for deployment in [multiconnect, *singles]
+        )
+        assert max(times[0] for times in others) < broken[-1] + PATIENCE_SECONDS
     multiconnect.await_health()
     rest = apply(ansible, everyone, values)
     assert rest.rc == 0, rest.output
