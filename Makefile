@@ -37,7 +37,7 @@ demo: python  ## the main job on local emulated clients, without a container eng
 bench: python  ## the measurements
 	@$(SETUP) exec --bench tests/bench/bench.py $(ARGS)
 
-docs: python  ## the reference documentation, in .cache/docs
+docs: python  ## the documentation site, in .cache/docs
 	@$(SETUP) docs
 
 format: python  ## bring the Python files into their form

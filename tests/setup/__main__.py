@@ -16,11 +16,11 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from dependencies import ensure_dependencies
+from docs_site import build_site
 from engine import Engine, running_engine, stop_engine
 from images import ensure_images
 from locations import CACHE, EMULATOR, LOGS, ROOT
 from progress import SetupFailed, fail, say, stop_running
-from reference_docs import build_reference
 from runner import run_steps, summarize
 from steps import all_steps, engine_or_fault, environments_of, needs_engine
 from trees import link_collection
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     script.add_argument("--bench", action="store_true", help="in the environment of the measurements")
     script.add_argument("script", help="path from the root of the repository")
     script.add_argument("arguments", nargs=argparse.REMAINDER)
-    commands.add_parser("docs", help="build the reference documentation")
+    commands.add_parser("docs", help="build the documentation site")
     commands.add_parser("format", help="bring the Python files into their form")
     commands.add_parser("clean", help="remove all that the set-up made")
     options = parser.parse_args(arguments)
@@ -122,9 +122,9 @@ def list_steps() -> int:
 
 
 def build_docs() -> int:
-    """Build the reference documentation with antsibull-docs and Sphinx."""
+    """Check the documentation, and build the site."""
     prepare([DOCS])
-    build_reference(DOCS)
+    say(f"  site in {build_site(DOCS)}")
     return 0
 
 

@@ -66,16 +66,19 @@ class Environment:
 
 CORES = (
     Environment("core-2.16", ("3.10", "3.11", "3.12"), "ansible-core~=2.16.0"),
+    Environment("core-2.17", ("3.10", "3.11", "3.12"), "ansible-core~=2.17.0"),
     # The last patch release in which a play that ends early costs tasks on every host.
     Environment("core-2.18", ("3.11", "3.12", "3.13"), "ansible-core==2.18.1"),
     Environment("core-2.19", ("3.11", "3.12", "3.13"), "ansible-core~=2.19.0"),
-    Environment("core-newest", ("3.12", "3.13", "3.14"), "ansible-core>=2.20"),
+    Environment("core-2.20", ("3.12", "3.13", "3.14"), "ansible-core~=2.20.0"),
+    Environment("core-newest", ("3.13", "3.12", "3.14"), "ansible-core>=2.21"),
 )
 LINT = Environment(
     "lint", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (*TEST_REQUIREMENTS, REQUIREMENTS / "lint.txt")
 )
+# What builds the documentation site, and drives a browser through it and through the drift report.
 DOCS = Environment(
-    "docs", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (MODULE_REQUIREMENTS, REQUIREMENTS / "docs.txt")
+    "docs", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (*TEST_REQUIREMENTS, REQUIREMENTS / "docs.txt")
 )
 
 BENCH = Environment(
@@ -83,11 +86,6 @@ BENCH = Environment(
     ("3.12", "3.13", "3.14", "3.11", "3.10"),
     "ansible-core",
     (*TEST_REQUIREMENTS, ROOT / "tests" / "bench" / "requirements.txt"),
-)
-
-# What drives a browser through the drift report.
-BROWSER = Environment(
-    "browser", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (*TEST_REQUIREMENTS, REQUIREMENTS / "browser.txt")
 )
 
 # Clients of the API that others wrote: what they need must not end up beside the code under test.

@@ -32,6 +32,7 @@ if not _importable():
     sys.path.insert(0, str(tree))
     invalidate_caches()  # pytest has looked for the tree before it was there
 
-settings.register_profile("ci", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("quick", max_examples=200, deadline=None)
+# How many cases a property gets: on an older release, by hand, in CI, and in `make thorough`.
+for name, examples in {"few": 25, "quick": 200, "ci": 500, "thorough": 5000}.items():
+    settings.register_profile(name, max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("quick")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import sys
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from playwright.sync_api import Browser, CDPSession, Page, expect, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import as_html, finish
 from support.commands import ROOT, AnsibleCommands
@@ -26,15 +25,6 @@ from support.drift_reports import client, difference, report
 PICTURES = ROOT / ".cache" / "pictures"
 DESKTOP, PHONE = (1280, 800), (390, 844)
 HOSTILE = '</script><img src=x onerror="window.taken=1"><script>window.taken=1</script>'
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        program = os.environ["WABIZ_CHROMIUM"]
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ DECLARED = {"garbagecollector_enable": {"messages": True}}
 NEVER = {"wa_settings_restart": "never"}
 PAIR = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
 NODES = ["wacore1", "wacore2", "wacore3"]
+# That the paths do the same is shown by one test here, and by the others in `make thorough`.
+MODULE = pytest.param("module", marks=pytest.mark.thorough)
 ROUNDS = int(os.environ.get("WABIZ_KILLS", "2"))
 SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange(10**6))))
 
@@ -189,7 +191,8 @@ def test_tags_leave_it_pending(ansible: AnsibleCommands, new_single: NewDeployme
     assert (collects(one), one.starts(), on_record(one)) == (OFF, ["wacore"], [["campaign"]])
 
 
-@pytest.mark.parametrize(("which", "path"), [("begin", "module"), ("end", "in-process"), ("end", "module")])
+@pytest.mark.parametrize("which", ["begin", "end"])
+@pytest.mark.parametrize("path", ["in-process", MODULE])
 def test_check_mode_tells_the_truth(
     ansible: AnsibleCommands, new_cluster: NewDeployment, which: str, path: str
 ) -> None:
@@ -214,6 +217,7 @@ def test_check_mode_tells_the_truth(
     assert diffs[0] == diffs[1] != []
 
 
+@pytest.mark.parametrize("path", ["in-process", MODULE])
 def test_cluster_of_two_hosts(ansible: AnsibleCommands, new_cluster: NewDeployment, path: str) -> None:
     pair = new_cluster("pair", PAIR)
     connect_all(pair)
@@ -285,7 +289,8 @@ def test_record_that_cannot_be_read(ansible: AnsibleCommands, new_single: NewDep
 # --- others during a campaign ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("path", "state"), [("in-process", "present"), ("module", "present"), ("module", "replaced")])
+@pytest.mark.parametrize("state", ["present", "replaced"])
+@pytest.mark.parametrize("path", ["in-process", MODULE])
 def test_apply_leaves_the_key_alone_and_says_so(
     ansible: AnsibleCommands, new_single: NewDeployment, path: str, state: str
 ) -> None:
@@ -369,6 +374,7 @@ def test_campaign_in_one_play_is_in_force_between_begin_and_end(
 # --- the collection at the end -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", ["in-process", MODULE])
 def test_collects_once_at_the_end_after_the_restart(
     ansible: AnsibleCommands, new_single: NewDeployment, path: str
 ) -> None:
