@@ -188,11 +188,13 @@ class DirectAction(ActionBase):
     def _same_python(self, task_vars: Mapping[str, Any]) -> bool:
         if self._task.delegate_to:
             task_vars = task_vars.get("ansible_delegated_vars", {}).get(self._task.delegate_to, {})
-        interpreter = str(task_vars.get("ansible_python_interpreter", "auto"))
+        said = task_vars.get("ansible_python_interpreter", "auto")
+        interpreter = str(said)
         if "{" in interpreter:
             if interpreter.replace(" ", "") == "{{ansible_playbook_python}}":
                 return True  # by far the most common template; rendering it costs a tenth of the whole task
-            interpreter = str(self._templar.template(interpreter))
+            # The value itself: its text alone is no template any more.
+            interpreter = str(self._templar.template(said))
         return interpreter.startswith("auto") or Path(interpreter).absolute() == Path(sys.executable).absolute()
 
     def _switched_on(self, task_vars: Mapping[str, Any]) -> bool:

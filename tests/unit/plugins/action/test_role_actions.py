@@ -1,0 +1,301 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions of the role, in this process, against an emulated client: what they refuse, write and hand over."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from acting import Play, Result
+from ansible import constants
+
+from support.deployments import Deployment
+from support.emulator import Emulator, running_emulator
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running_emulator(tmp_path_factory.mktemp("emulator"), 60) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    with running_emulator(
+        tmp_path_factory.mktemp("clusters"), 20, "master1,wacore1,wacore2", "--switch", "shards=2"
+    ) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def run_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(place))
+
+
+@pytest.fixture
+def single(emulator: Emulator, tmp_path: Path) -> Deployment:
+    return _unused(Deployment("one", emulator.new_client(), {"one": ["wacore"]}, tmp_path))
+
+
+@pytest.fixture
+def pair(clusters: Emulator, tmp_path: Path) -> Deployment:
+    return _unused(Deployment("duo", clusters.new_client(), {"a": ["wacore1"], "b": ["wacore2"]}, tmp_path))
+
+
+def _unused(deployment: Deployment) -> Deployment:
+    """Once its nodes have started."""
+    deployment.forget()
+    return deployment
+
+
+def play(deployment: Deployment, values: dict[str, Any] | None = None, **more: Any) -> Play:
+    """A play with the role on the hosts of a deployment; `more` are fields of the play, or variables of the role."""
+    fields = {name: more.pop(name) for name in ("tags", "skip_tags", "check_mode", "batch", "keywords") if name in more}
+    task = {"wa_settings_values": values if values is not None else {}, "ansible_python_interpreter": sys.executable}
+    return Play(deployment.inventory(), {**task, **more}, **fields)
+
+
+def begin(deployment: Deployment, values: dict[str, Any] | None = None, host: str = "", **more: Any) -> Result:
+    return play(deployment, values, **more).run("wa_settings_begin", host or next(iter(deployment.hosts)))
+
+
+# --- what needs no restart ---------------------------------------------------------------------------------------
+
+
+def test_what_needs_no_restart_is_written_at_once(single: Deployment) -> None:
+    found = begin(single, {"heartbeat_interval": 7})
+    assert (found["changed"], found["changed_settings"], found["steps"]) == (True, ["heartbeat_interval"], [])
+    assert (found["goes_on"], found["wa_settings_restart_required"]) == (False, False)
+    assert single.client.control.effective()["heartbeat_interval"] == 7
+    again = begin(single, {"heartbeat_interval": 7})
+    assert (again["changed"], "before" in again, "after" in again) == (False, False, False)
+    assert single.writes() == ["PATCH /v1/settings/application"]
+
+
+def test_check_mode_writes_nothing(single: Deployment) -> None:
+    found = begin(single, {"heartbeat_interval": 7}, check_mode=True)
+    assert (found["changed"], single.writes()) == (True, [])
+
+
+def test_a_layer_is_laid_over_another(single: Deployment) -> None:
+    begin(single, {"heartbeat_interval": 7}, wa_settings_host_values={"heartbeat_interval": 8}, wa_settings_report=True)
+    assert single.client.control.effective()["heartbeat_interval"] == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "variables", "said"),
+    [
+        ({}, {}, "wa_settings_values: nothing is declared"),
+        ({"log_level": "loud"}, {}, "log_level"),
+        ({"heartbeat_interval": 7}, {"wa_settings_restart": "later"}, "wa_settings_restart"),
+        ({"heartbeat_interval": 7}, {"wa_settings_timeout": -1}, "wa_settings_timeout"),
+        ({"heartbeat_interval": 7}, {"wa_settings_restart_command": []}, "wa_settings_restart_command"),
+        ({"heartbeat_interval": 7}, {"wa_settings_api_url": "ftp://canary"}, "wa_settings_api_url"),
+        ({"heartbeat_interval": 7}, {"wabiz_direct_execution": "maybe"}, "wabiz_direct_execution"),
+    ],
+)
+def test_what_is_refused_is_named_as_the_role_names_it(
+    single: Deployment, values: dict[str, Any], variables: dict[str, Any], said: str
+) -> None:
+    fleet = play(single, values)
+    # Where the host and the play say something, the host's own wins in a play; here it is the play's.
+    fleet.hosts["one"].update(variables)
+    found = fleet.run("wa_settings_begin", "one")
+    assert found["failed"] is True
+    assert said in found["msg"]
+    assert single.client.verbs() == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "skip_tags", "compares"),
+    [
+        (("all",), (), True),
+        (("settings",), (), True),
+        (("restart",), (), False),
+        (("other",), (), False),
+        (("all",), ("settings",), False),
+        (("all",), ("settings", "restart"), False),
+        (("tagged",), (), True),
+    ],
+)
+def test_tags(single: Deployment, tags: tuple[str, ...], skip_tags: tuple[str, ...], compares: bool) -> None:
+    found = begin(single, {"heartbeat_interval": 7}, tags=tags, skip_tags=skip_tags)
+    assert not found.get("failed"), found
+    assert bool(single.client.verbs()) == compares
+    assert found["changed"] == compares
+
+
+def test_a_reset_by_the_playbook_takes_back_what_is_declared(single: Deployment) -> None:
+    single.client.control.store({"heartbeat_interval": 9})
+    found = play(single, {"heartbeat_interval": 7}).run("wa_settings_begin", "one", resets=True)
+    assert found["changed_settings"] == ["heartbeat_interval"]
+    assert single.writes() == ["DELETE /v1/settings/application"]
+
+
+def test_media_providers_alone_are_a_declaration(single: Deployment) -> None:
+    found = begin(single, wa_settings_media_providers=[{"name": "cdn", "bearer": "canary-provider"}])
+    assert (found["changed"], found.get("failed", False)) == (True, False)
+    assert [provider["name"] for provider in single.client.control.providers()] == ["cdn"]
+    assert "canary-provider" not in str(found)
+    refused = begin(single, wa_settings_media_providers=[{"name": "cdn"}])
+    assert refused["failed"] is True
+
+
+# --- where the API is called -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"wabiz_direct_execution": False},
+        {"wa_settings_api_delegate": "one", "ansible_python_interpreter": "/usr/bin/other-python"},
+        {"wa_settings_api_delegate": "elsewhere"},
+    ],
+)
+def test_a_process_of_its_own_calls_the_api(single: Deployment, variables: dict[str, Any]) -> None:
+    fleet = play(single, {"heartbeat_interval": 7}, **variables)
+    found = fleet.run("wa_settings_begin", "one")
+    assert single.client.verbs() == [], "this process has called the API"
+    if variables.get("wa_settings_api_delegate") == "one":
+        # The host itself: its module compares first, in this very task.
+        assert [name for name, _args, _check in fleet.modules] == ["wabiz.onprem.wa_application_settings"]
+    else:
+        assert found["steps"], "another host calls it, in a step of its own"
+
+
+def test_a_module_of_the_host_writes_what_needs_no_restart(single: Deployment) -> None:
+    fleet = play(single, {"heartbeat_interval": 7}, wa_settings_api_delegate="one", wabiz_direct_execution=False)
+    fleet.answers = [{"changed": True, "restart_settings": []}, {"changed": True, "changed_settings": ["x"]}]
+    assert fleet.run("wa_settings_begin", "one")["changed_settings"] == ["x"]
+    assert len(fleet.modules) == 2
+    fleet.answers = [{"changed": True, "restart_settings": ["log_level"], "changed_settings": ["log_level"]}]
+    held = fleet.run("wa_settings_begin", "one")
+    assert (held["changed"], bool(held["steps"])) == (False, True)
+
+
+def test_the_playbook_calls_the_api_from_no_other_host(single: Deployment) -> None:
+    fleet = play(single, {"heartbeat_interval": 7}, wa_settings_api_delegate="elsewhere")
+    found = fleet.run("wa_settings_begin", "one", later=True)
+    assert found["failed"] is True
+    assert found["msg"].startswith("wa_settings_api_delegate: this playbook calls the API from the controller")
+
+
+# --- restarts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_single_client_restarts_and_has_nothing_pending(single: Deployment) -> None:
+    results = play(single, {"log_level": "error"}).role("one")
+    assert [result.get("msg") for result in results if result.get("failed")] == []
+    assert single.running("log_level") == {"error"}
+    assert results[-1]["wa_settings_summary"] == {
+        "changed_settings": ["log_level"],
+        "restarted": ["wacore on one"],
+        "pending": [],
+    }
+    assert single.pending() == []
+    single.forget()
+    assert begin(single, {"log_level": "error"})["goes_on"] is False
+    assert (single.writes(), single.starts()) == ([], [])
+
+
+def test_without_restarts_it_stays_on_record_until_a_run_with_them(single: Deployment) -> None:
+    results = play(single, {"log_level": "error"}, wa_settings_restart="never").role("one")
+    assert results[-1]["wa_settings_restart_required"] is True
+    assert (single.pending(), single.starts()) == (["wacore"], [])
+    told = begin(single, {"log_level": "error"}, wa_settings_restart="never")
+    assert told["wa_settings_summary"]["pending"] == ["wacore on one"]
+    play(single, {"log_level": "error"}, tags=("restart",)).role("one")
+    assert (single.pending(), single.starts()) == ([], ["wacore"])
+
+
+def test_check_mode_predicts_the_restart(single: Deployment) -> None:
+    results = play(single, {"log_level": "error"}, check_mode=True).role("one")
+    assert results[-1]["wa_settings_summary"]["restarted"] == ["wacore on one"]
+    assert (single.writes(), single.starts(), single.leftovers()) == ([], [], [])
+
+
+def test_a_cluster_is_written_once_and_restarted_on_all_hosts(pair: Deployment) -> None:
+    fleet = play(pair, {"log_level": "error"})
+    first, second = fleet.role("a"), fleet.role("b")
+    assert [result.get("msg") for result in first if result.get("failed")] == []
+    assert pair.writes() == ["PATCH /v1/settings/application"]
+    assert sorted(pair.starts()) == ["wacore1", "wacore2"]
+    assert pair.running("log_level") == {"error"}
+    assert len(second) == 1, "the first host has done it"
+
+
+def test_a_host_of_a_cluster_waits_for_the_one_that_acts(pair: Deployment) -> None:
+    fleet = play(pair, {"log_level": "error"})
+    assert fleet.run("wa_settings_begin", "a")["steps"]
+    other = fleet.run("wa_settings_begin", "b")
+    assert (other["msg"], other["steps"]) == ("a does this for cluster duo", [])
+
+
+def test_check_mode_tells_the_change_of_a_cluster_once(pair: Deployment) -> None:
+    fleet = play(pair, {"heartbeat_interval": 7}, check_mode=True)
+    assert [fleet.run("wa_settings_begin", host)["changed"] for host in ("a", "b")] == [True, False]
+
+
+def test_a_rolling_restart_by_itself(pair: Deployment) -> None:
+    fleet = play(pair)
+    begun = fleet.run("wa_settings_begin", "a", entry="restart")
+    assert begun["steps"]
+    other = fleet.run("wa_settings_begin", "b", entry="restart")
+    assert (other["steps"], other["restarts"]) == ([], [])
+    assert other["msg"] == "another host does this for cluster duo"
+    done = [fleet.run("wa_settings_step", item.get("delegate_to", "a"), step=item) for item in begun["steps"]]
+    for item in [item for one in done for item in one.get("restarts", ())]:
+        fleet.run("wa_settings_step", item.get("delegate_to", "a"), step=item)
+    assert sorted(pair.starts()) == ["wacore1", "wacore2"]
+    assert pair.writes() == []
+
+
+def test_a_single_client_restarts_by_itself_in_one_task(single: Deployment) -> None:
+    found = play(single).run("wa_settings_begin", "one", entry="restart")
+    assert (found["failed"], found["goes_on"], single.starts()) == (False, False, ["wacore"])
+
+
+def test_the_handler_restarts_what_the_variables_say_where_the_role_has_not_run(single: Deployment) -> None:
+    found = play(single).run("wa_settings_begin", "one", entry="handler")
+    assert (found.get("failed", False), found.get("msg"), single.starts()) == (False, None, ["wacore"])
+
+
+def test_the_handler_of_the_user_and_that_of_the_role_after_a_change(single: Deployment) -> None:
+    fleet = play(single, {"log_level": "error"})
+    begun = fleet.run("wa_settings_begin", "one")
+    for item in begun["steps"]:
+        fleet.run("wa_settings_step", "one", step=item)
+    done = fleet.run("wa_settings_begin", "one", entry="handler")
+    assert (done.get("failed", False), single.starts()) == (False, ["wacore"])
+    left = fleet.run("wa_settings_begin", "one", entry="pending")
+    assert (left["steps"], left["restarts"]) == ([], [])
+
+
+def test_a_step_of_a_run_that_nobody_knows(single: Deployment) -> None:
+    with pytest.raises(Exception, match="what was to be done is not known any more; run again"):
+        play(single).run("wa_settings_step", "one", step={"context": "none", "host": "one", "phase": "demand", "at": 0})
+
+
+def test_a_coreapp_that_does_not_come_back(single: Deployment) -> None:
+    single.extra["wa_settings_restart_command"] = single.node_control("stop")
+    single.extra["wa_settings_health_timeout"] = 1
+    results = play(single, {"log_level": "error"}).role("one")
+    failed = [result for result in results if result.get("failed")]
+    assert len(failed) == 1
+    assert "wacore" in failed[0]["msg"]
+    assert single.pending() == ["wacore"]
+    assert results[-1]["wa_settings_restart_required"] is True
+
+
+def test_settings_that_are_refused_leave_nothing_pending(single: Deployment) -> None:
+    single.client.control.fault("error", method="PATCH", status=400, code=1009, times=None)
+    results = play(single, {"log_level": "error"}).role("one")
+    assert [("1009" in result["msg"]) for result in results if result.get("failed")] == [True]
+    assert (single.pending(), single.starts()) == ([], [])
