@@ -543,17 +543,18 @@ class Client:
         except (TypeError, KeyError, IndexError):
             token = None
         if not is_token(token):
-            raise ApiError(f"{self._where('POST', LOGIN)}: the answer to the login holds no token")
+            raise ApiError(f"{self.where('POST', LOGIN)}: the answer to the login holds no token")
         self._token, self._logged_in = token, True
         self._secrets.add(token)
 
-    def _where(self, method: str, path: str) -> str:
+    def where(self, method: str, path: str) -> str:
+        """A request, as the first words of what is said of it."""
         return f"{method} {self._base}{path}"
 
     def _error(self, method: str, path: str, text: str, **facts: Any) -> ApiError:
         if method == "GET" or path == LOGIN:
             facts.update(maybe_done=False, maybe_pending=False)
-        return ApiError(self.scrub(f"{self._where(method, path)}: {text}"), **facts)
+        return ApiError(self.scrub(f"{self.where(method, path)}: {text}"), **facts)
 
     def _quote(self, text: str) -> str:
         """Some of the words of the other side; cut only when nothing secret is in them any more."""

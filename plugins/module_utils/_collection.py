@@ -143,6 +143,9 @@ def _start(client: Client, target: str) -> list[Result]:
             continue
         nodes = read_started(answer.body, target)
         if nodes is None:
-            raise ApiError(f"PUT {path}: the answer does not say whether the collection has begun", maybe_done=True)
+            raise ApiError(
+                f"{client.where('PUT', path)}: the answer does not say whether the collection has begun",
+                maybe_done=True,
+            )
         return nodes
     raise AssertionError("unreachable")

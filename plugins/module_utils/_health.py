@@ -167,7 +167,7 @@ def ask_health(client: Client, retries: int | None = None, seconds: float = math
     """What the client says of its health now. Raises ApiError."""
     health = read_health(client.get(HEALTH, retries, seconds).body)
     if health is None:
-        raise ApiError(f"GET {HEALTH}: the answer holds no health", passing=True)
+        raise ApiError(f"{client.where('GET', HEALTH)}: the answer holds no health", passing=True)
     return health
 
 

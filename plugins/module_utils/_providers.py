@@ -184,8 +184,8 @@ def ask_providers(client: Client) -> dict[str, Provider]:
     found = read_answer(client.get(PROVIDERS).body)
     if found is None:
         raise ApiError(
-            f"GET {PROVIDERS}: the answer holds no media providers; is api_url the address of a WhatsApp Business "
-            "client?"
+            f"{client.where('GET', PROVIDERS)}: the answer holds no media providers; is api_url the address of a "
+            "WhatsApp Business client?"
         )
     _keep_secret(client, found.values())
     return found

@@ -195,7 +195,8 @@ def ask_settings(client: Client, declaration: Declaration) -> tuple[Settings, An
             found = flat if is_settings(flat, declaration) else None
     if found is None:
         raise ApiError(
-            f"GET {SETTINGS}: the answer holds no settings; is api_url the address of a WhatsApp Business client?"
+            f"{client.where('GET', SETTINGS)}: the answer holds no settings; is api_url the address of a "
+            "WhatsApp Business client?"
         )
     client.keep_secret(found)
     return dict(found), answer

@@ -332,7 +332,8 @@ def test_an_answer_without_settings(scripted: Scripted, body: str) -> None:
     scripted.answer(200, body)
     result = apply(scripted, settings={"log_level": "error"})
     assert (result["failed"], result["changed"]) == (True, False)
-    assert "the answer holds no settings; is api_url the address" in result["msg"]
+    where = f"GET {scripted.connection.api_url}/v1/settings/application: "
+    assert result["msg"].startswith(f"{where}the answer holds no settings; is api_url the address")
     assert [request.method for request in scripted.requests] == ["GET"]
 
 
