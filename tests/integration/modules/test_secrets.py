@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +34,13 @@ def _spy(*words):
     with open(os.environ["WABIZ_SYSLOG"], "a") as file:
         print(*words, file=file)
 syslog.syslog = _spy
+"""
+# Whatever is sent ends in an error that nobody has foreseen, and that tells all.
+CRASH = """\
+import http.client
+def _crash(self, *words, **more):
+    raise RuntimeError(f"canary {words} {more}")
+http.client.HTTPConnection.putheader = _crash
 """
 
 
@@ -80,7 +90,7 @@ Watched = tuple[AnsibleCommands, CommandRun, str]
 
 @pytest.fixture(scope="module", params=list(PATHS))
 def watched(request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory: pytest.TempPathFactory) -> Watched:
-    """A run with `-vvv --diff` that handled every canary; and the token of it."""
+    """A run with `-vvvv --diff` that handled every canary; and the token of it."""
     ansible = AnsibleCommands(tmp_path_factory.mktemp("watched"))
     client = emulator.new_client({"webhooks": {"url": OLD_HOOK}}, unknown_keys="keep")
     client.control.add_user("admin", CANARIES["password"])
@@ -90,7 +100,7 @@ def watched(request: pytest.FixtureRequest, emulator: Emulator, tmp_path_factory
     variables = {**PATHS[request.param], "token": token}
     if request.param == "module":
         variables["ansible_python_interpreter"] = _spying_python(ansible)
-    run = ansible.playbook(_plays(client), {"client": {}}, "-vvv", "--diff", variables=variables)
+    run = ansible.playbook(_plays(client), {"client": {}}, "-vvvv", "--diff", variables=variables)
     return ansible, run, token
 
 
@@ -151,3 +161,53 @@ def test_a_masked_change_is_visible_in_the_diff(emulator: Emulator, ansible: Ans
     assert diff["before"]["webhooks"]["url"] == "https://hooks.example.com/wa?********"
     assert diff["after"]["webhooks"]["url"] == "https://hooks.example.com/wa?******** (changed)"
     assert "(changed)" in run.stdout
+
+
+def test_a_crash_shows_no_secret(emulator: Emulator, ansible: AnsibleCommands, path: str) -> None:
+    client = emulator.new_client()
+    ansible.write("crash/sitecustomize.py", CRASH)
+    options = {"headers": {"X-Gateway-Key": "canary-gateway"}, "settings": {"webhooks": {"url": HOOK}}}
+    tasks = [
+        {"name": name, "wabiz.onprem.wa_application_settings": {**options, **connection}, "ignore_errors": True}
+        for name, connection in {"a token": client.with_token(), "a password": client.with_password()}.items()
+    ]
+    run = ansible.playbook(
+        [{"hosts": "all", "tasks": tasks}],
+        {"client": {}},
+        "-vvvv",
+        variables=PATHS[path],
+        environment={"PYTHONPATH": str(ansible.inputs / "crash")},
+    )
+    # The commands hunt for what they were given; here it is enough that it went wrong as it should.
+    for name in ("a token", "a password"):
+        assert run.result(name)["msg"].startswith("unexpected RuntimeError in _client, line ")
+    assert "canary" not in run.output + str(run.records)
+    assert "Traceback" not in run.output
+
+
+def test_no_secret_in_a_process_list(emulator: Emulator, ansible: AnsibleCommands, path: str) -> None:
+    client = emulator.new_client()
+    client.control.add_user("operator", CANARIES["password"])
+    client.control.fault("proceed", method="GET", delay=1.0, times=None)
+    token = client.control.token()
+    options = {"headers": {"X-Gateway-Key": "canary-gateway"}, "settings": {"webhooks": {"url": HOOK}}}
+    reached = {"api_url": client.api_url, "ca_path": client.ca_path}
+    tasks = [
+        {"name": name, "wabiz.onprem.wa_application_settings": {**options, **reached, **connection}}
+        for name, connection in {
+            "a token": {"token": token},
+            "a password": {"username": "operator", "password": CANARIES["password"]},
+        }.items()
+    ]
+    running = ansible.start_playbook([{"hosts": "all", "tasks": tasks}], {"client": {}}, variables=PATHS[path])
+    lines: set[str] = set()
+    while running.process.poll() is None:
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                lines.add((process / "cmdline").read_text(errors="replace"))
+        time.sleep(0.01)
+    run = running.finish()
+    assert run.rc == 0, run.output
+    assert run.result("a token")["changed"] is True
+    assert [line for line in lines if str(ansible.inputs) in line], "the command itself was not seen"
+    assert [line for line in lines if _found(line, [*CANARIES.values(), "canary-gateway", token])] == []

@@ -5,19 +5,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from support import canaries
+
 ROOT = Path(__file__).resolve().parents[3]
 CALLBACKS = Path(__file__).parent / "callback_plugins"
 TIMEOUT_SECONDS = 400.0
+# The module with its arguments, for jobs that go on and where it is told to keep them; the environment of a job.
+LEFT_BY_ANSIBLE = ("AnsiballZ_*.py", "artifacts/*/command")
+STATE_DIR = re.compile('"wa_settings_state_dir": "([^"{]+)"')
 
 # Each path on which a module can run, and the variables that lead there. The interpreter is the controller's own, so
 # that nothing but the way differs.
@@ -65,15 +75,21 @@ class CommandRun:
 
 @dataclass(frozen=True)
 class StartedCommand:
-    """A command that runs, the leader of a session of its own. `record` is the file that the callback writes."""
+    """A command that runs, the leader of a session of its own. `record` is the file that the callback writes.
+
+    `before` are the files that were there then.
+    """
 
     process: subprocess.Popen[str]
     record: Path
+    places: frozenset[Path]
+    secrets: frozenset[str]
+    before: Mapping[Path, int]
 
-    def finish(self) -> CommandRun:
-        """Wait for its end, but not for ever."""
+    def finish(self, timeout: float = TIMEOUT_SECONDS) -> CommandRun:
+        """Wait for its end, but no longer than `timeout` seconds."""
         try:
-            stdout, stderr = self.process.communicate(timeout=TIMEOUT_SECONDS)
+            stdout, stderr = self.process.communicate(timeout=timeout)
         finally:
             if self.process.poll() is None:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -81,7 +97,27 @@ class StartedCommand:
         # A command that was killed may have left half a line.
         lines = self.record.read_text(encoding="utf-8").splitlines(keepends=True)
         records = [json.loads(line) for line in lines if line.endswith("\n")]
+        self._hunt(stdout + stderr)
         return CommandRun(self.process.returncode, stdout, stderr, records)
+
+    def _hunt(self, output: str) -> None:
+        """No secret that the run was given may be in its output, in a result, or in a file that it left."""
+        found = [f"{secret} in the output" for secret in canaries.hunt(output, self.secrets)]
+        left = (f for f, changed in _files(self.places).items() if self.before.get(f) != changed)
+        left = (f for f in left if not any(f.match(pattern) for pattern in LEFT_BY_ANSIBLE))
+        found += canaries.hunt_in_files(left, self.secrets)
+        assert not found, found
+
+
+def _files(places: Iterable[Path]) -> dict[Path, int]:
+    """The files below these places, with the times of their last changes in nanoseconds."""
+    found = {}
+    for folder, _folders, names in itertools.chain.from_iterable(map(os.walk, places)):
+        for path in (Path(folder, name) for name in names):
+            # What a command that was killed has left at work may take its files away.
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = path.lstat().st_mtime_ns
+    return found
 
 
 class AnsibleCommands:
@@ -94,6 +130,8 @@ class AnsibleCommands:
             directory.mkdir(parents=True, exist_ok=True)
         (self.inputs / "ansible.cfg").touch()
         self._count = 0
+        self._secrets: set[str] = set()
+        self._states: set[Path] = set()
 
     def playbook(
         self,
@@ -151,7 +189,10 @@ class AnsibleCommands:
         """Write text, or anything else as JSON, into `inputs`."""
         path = self.inputs / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content if isinstance(content, str) else json.dumps(content, indent=1), encoding="utf-8")
+        self._secrets |= canaries.secrets_in(_parsed(content))
+        text = content if isinstance(content, str) else json.dumps(content, indent=1)
+        self._states |= {Path(directory) for directory in STATE_DIR.findall(text)}
+        path.write_text(text, encoding="utf-8")
         return path
 
     def script(self, name: str, lines: str) -> Path:
@@ -169,6 +210,9 @@ class AnsibleCommands:
         self._count += 1
         record = self.outputs / f"record-{self._count}.jsonl"
         record.touch()
+        self._secrets |= canaries.secrets_in([environment, [_parsed(word) for word in command]])
+        places = frozenset({self.place, *self._states})
+        before = _files(places)
         process = subprocess.Popen(
             command,
             cwd=self.inputs,
@@ -179,11 +223,13 @@ class AnsibleCommands:
             text=True,
             start_new_session=True,
         )
-        return StartedCommand(process, record)
+        return StartedCommand(process, record, places, frozenset(self._secrets), before)
 
     def environment(self) -> dict[str, str]:
         """The whole environment of a command: nothing of the user's own settings reaches it."""
         return {
+            # What `make coverage` tells its children.
+            **{name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(self.home),
             "TMPDIR": str(self.tmp),
@@ -205,3 +251,13 @@ class AnsibleCommands:
             "ANSIBLE_FORKS": "6",
             "ANSIBLE_RETRY_FILES_ENABLED": "0",
         }
+
+
+def _parsed(content: Any) -> Any:
+    """What a text says where it is JSON or YAML; anything else as it is."""
+    if not isinstance(content, str):
+        return content
+    for parse in (json.loads, yaml.safe_load):  # all JSON is YAML as well, but that takes a hundred times as long
+        with contextlib.suppress(yaml.YAMLError, ValueError, RecursionError):
+            return parse(content)
+    return content

@@ -17,6 +17,7 @@ from typing import Any
 
 import requests
 
+from support import canaries
 from support.commands import ROOT
 from wabiz_emulator import certificates
 from wabiz_emulator.control import Control
@@ -110,6 +111,9 @@ def running_emulator(place: Path, clients: int = 2000, nodes: str = "wacore", *a
             process.wait()
         if process.stdout:
             process.stdout.close()
+    logs = [path for path in place.iterdir() if path.is_file()]
+    found = canaries.hunt_in_files(logs, canaries.seen)
+    assert not found, found
 
 
 def _root_url(process: subprocess.Popen[str]) -> str:
