@@ -208,8 +208,7 @@ def _refuse_unseen(cluster: str, looks: Sequence[Look]) -> None:
     silent = [f"{look.host} ({look.problem})" for look in looks if look.inside and look.problem is not None]
     if silent:
         raise Refused(
-            f"cluster {cluster}: {', '.join(silent)} cannot be asked for its containers, "
-            "so nothing is written or restarted"
+            f"cluster {cluster}: restarts cannot be done on {', '.join(silent)}, so nothing is written or restarted"
         )
 
 

@@ -354,6 +354,9 @@ class Work:
             return {}
         member = known.member
         try:
+            # Once for each run: what restarts are handed over for was checked when they were demanded.
+            if member.inside and self.context.may_restart and not self.context.restarts:
+                BACKENDS[member.backend].check(port.host, member)
             nodes = self._nodes(port, known)
             record, lost = self._take_lease(port, known)
             if self._waited:

@@ -78,6 +78,11 @@ class Backend:
         raise NotImplementedError
 
     @classmethod
+    def check(cls, host: Host, member: Member) -> None:
+        """Raises Problem where it can be known that a restart on this host would not even begin, beside what C(look)
+        meets by itself."""
+
+    @classmethod
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
         """Stops the node, within C(stop_timeout) seconds, and starts it again. Raises Problem.
 

@@ -11,8 +11,15 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Host, Member
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Host, Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
+
+# Words of the shell, such as test, count as well: it is the shell that runs the command.
+_CAN_BE_RUN = """
+case $word in */*) found=$word;; *) found=$(command -v -- "$word") || { echo no; exit; };; esac
+case $found in */*) test -f "$found" && test -x "$found" || { echo no; exit; };; esac
+echo yes
+"""
 
 
 class Command(Backend):
@@ -32,6 +39,12 @@ class Command(Backend):
     @classmethod
     def look(cls, host: Host, member: Member) -> list[Node]:
         return [Node(name) for name in dict.fromkeys(member.containers or (member.host,))]
+
+    @classmethod
+    def check(cls, host: Host, member: Member) -> None:
+        word = member.command[0]
+        if host.run(f"word={shlex.quote(word)}\n{_CAN_BE_RUN}").split() == ["no"]:
+            raise Problem(f"wa_settings_restart_command: {word} is not found on {member.host}, or cannot be run there")
 
     @classmethod
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,55 @@ def test_engine_that_is_not_there_is_found_before_anything_is_written(
     assert run.rc != 0, run.output
     assert engine in words(run)
     assert (single.writes(), single.leftovers()) == ([], [])
+
+
+@pytest.mark.parametrize("mode", ["check", "run"])
+def test_restart_command_that_is_not_there_is_found_before_anything_is_written(
+    ansible: AnsibleCommands, new_single: NewDeployment, new_cluster: NewDeployment, tmp_path: Path, mode: str
+) -> None:
+    (tmp_path / "not-executable").write_text("#!/bin/sh\n", encoding="utf-8")
+    commands = {
+        "nowhere": "restart-coreapp-nowhere",
+        "nofile": str(tmp_path / "nofile"),
+        "plain": str(tmp_path / "not-executable"),
+        "folder": str(tmp_path),
+        "sentence": "systemctl restart",
+    }
+    faulty = {name: new_single(name, wa_settings_restart_command=[word]) for name, word in commands.items()}
+    trio = new_cluster("trio", wa_settings_restart_command=["restart-coreapp-nowhere"])
+    run = _run(ansible, [*faulty.values(), trio], *(["--check"] if mode == "check" else []))
+    said = words(run)
+    for name, word in commands.items():
+        assert f"wa_settings_restart_command: {word} is not found on {name}, or cannot be run there" in said, said
+    for deployment in (*faulty.values(), trio):
+        assert (deployment.writes(), deployment.starts()) == ([], []), deployment.name
+        assert deployment.leftovers() == [], deployment.name
+    assert all(f"restart-coreapp-nowhere is not found on {host}" in said for host in trio.hosts), said
+
+
+def test_restart_command_is_looked_for_where_and_how_it_would_run(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    """By the name alone, on the PATH that the play sets; what a shell word says is not known, and nothing that a run
+    will not start is looked for."""
+    named = new_single("named")
+    script = tmp_path / "bin" / "restart-coreapp"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(named.node_control("restart"))} "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    named.extra["wa_settings_restart_command"] = ["restart-coreapp"]
+    shell = new_single("shell")
+    shell.extra["wa_settings_restart_command"] = ["sh", "-c", f'{shlex.join(shell.node_control("restart"))} "$0"']
+    never = new_single("never", wa_settings_restart="never", wa_settings_restart_command=["restart-coreapp-nowhere"])
+    deployments = [named, shell, never]
+    for deployment in deployments:
+        deployment.forget()
+    hosts = {host: facts for deployment in deployments for host, facts in deployment.inventory().items()}
+    book = {"hosts": "all", "roles": [ROLE], "environment": {"PATH": f"{script.parent}:/usr/bin:/bin"}}
+    run = ansible.playbook([book], hosts, variables=COMMON)
+    assert run.rc == 0, run.output
+    assert [one.starts() for one in deployments] == [["wacore"], ["wacore"], []]
+    assert never.pending() == ["wacore"]
 
 
 def test_only_a_change_without_restart_needs_no_engine(ansible: AnsibleCommands, new_single: NewDeployment) -> None:

@@ -303,3 +303,33 @@ def test_a_command_gets_the_nodes_name() -> None:
     assert shlex.split(host.commands[0]) == ["systemctl", "re start", "$x", "it's"]
     assert not COMMAND.tells_starts
     assert Docker.tells_starts
+
+
+@pytest.mark.parametrize("shell", ["sh", "bash"])
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [
+        ("sh", True),
+        ("cd", True),
+        ("/bin/sh", True),
+        ("nowhere-at-all", False),
+        ("-x", False),
+        ("", False),
+        ("it's", False),
+        ("sh -c", False),
+        ("/etc/passwd", False),
+        ("/etc", False),
+        ("/nowhere/at/all", False),
+    ],
+)
+def test_a_command_is_found_before_it_is_needed(shell: str, word: str, found: bool) -> None:
+    class Local(Host):
+        def run(self, command: str) -> str:
+            return subprocess.run([shell, "-c", command], capture_output=True, text=True, check=True).stdout
+
+    made = member(command=(word, "restart"))
+    if found:
+        COMMAND.check(Local(), made)
+    else:
+        with pytest.raises(Problem, match=r"wa_settings_restart_command: .* is not found on h, or cannot be run"):
+            COMMAND.check(Local(), made)

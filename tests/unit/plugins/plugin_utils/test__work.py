@@ -74,6 +74,7 @@ class Cluster:
     connected: set[str] = field(default_factory=set)
     records: dict[str, str] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
+    unable: set[str] = field(default_factory=set)
     places: dict[str, Place] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
     provided: dict[str, Any] = field(default_factory=dict)
@@ -199,6 +200,11 @@ class Store:
 
 
 class Engine(Backend):
+    @classmethod
+    def check(cls, host: Any, member: Member) -> None:
+        if member.host in host.unable:
+            raise Problem("no command")
+
     @classmethod
     def look(cls, host: Any, member: Member) -> list[Node]:
         if member.host in host.away:
@@ -699,11 +705,25 @@ def test_a_refusal_strikes_out_nothing_that_is_elsewhere() -> None:
     assert cluster.record("h").elsewhere == ("i",)
 
 
+def test_a_host_that_cannot_restart_anything_keeps_the_settings_unwritten() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, unable={"h", "i"})
+    work = demanded(cluster)
+    assert "restarts cannot be done on h (no command), i (no command)" in str(work.failure)
+    assert (cluster.records, cluster.events) == ({}, [])
+
+
+@pytest.mark.parametrize("facts", [{"outside": ["h", "i"]}, {"may_restart": False}])
+def test_only_what_this_run_may_restart_has_to_be_able_to(facts: dict[str, Any]) -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, unable={"h", "i"})
+    assert demanded(cluster, **facts).failure is None
+    assert [name for host in cluster.nodes for name in cluster.record(host).names()] == ["a", "b"]
+
+
 def test_a_host_of_the_play_that_is_away_keeps_the_settings_unwritten() -> None:
     cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
     cluster.away = {"i"}
     work = demanded(cluster)
-    assert "i (unreachable) cannot be asked" in str(work.failure)
+    assert "restarts cannot be done on i (unreachable)" in str(work.failure)
     assert cluster.records == {}
     assert not [event for event in cluster.events if event.startswith("write")]
 
