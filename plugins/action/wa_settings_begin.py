@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
+from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
@@ -35,7 +36,12 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     take,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused, Wanted
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
+    ClientHealth,
+    Refused,
+    Wanted,
+    refuse_other_clients,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Record,
     Sent,
@@ -53,6 +59,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Context,
     context_from_json,
     context_to_json,
+    health_at,
     others_record,
     report,
     summary_line,
@@ -78,6 +85,7 @@ class ActionModule(RoleAction):
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> Result:
         self._vars = task_vars or {}
         self._warnings: list[str] = []
+        self._is_one_client = False  # whether that has been looked at
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entry = str(self._task.args.get("entry", "main"))
@@ -106,6 +114,12 @@ class ActionModule(RoleAction):
         return result
 
     # --- what is meant ---------------------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        super()._read()
+        if self._api is None:
+            # This process is a worker of its own, so the task's environment can be its own, too.
+            os.environ.update(self._own_environment())
 
     def _selected(self) -> frozenset[str]:
         """Which of the role's two tags run: both, if the role is not chosen by one of them.
@@ -145,12 +159,46 @@ class ActionModule(RoleAction):
                 record = self._own_record()
                 summary = _summary(pending=record.labels() if record is not None else [])
                 return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
+            if options is not None and state != "done":
+                self._refuse_other_clients()
             # What is still pending may be on the record of this host only.
             found = self._compare(None if state == "done" else options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
             state = "failed" if found.get("failed") else "open" if goes_on else "done"
             set_claim(self._cluster, self._own, state, said)
             return found
+
+    def _others(self, inventory: Inventory) -> dict[str, dict[str, Any]]:
+        """The connections of the cluster's hosts that have another address than this one."""
+        if self._api == self._own:
+            return {}  # what is an address of this host's own means nothing for others
+        found = {}
+        known = {str(self._values["api_url"]).rstrip("/")}
+        for host in inventory.hosts_of(self._cluster):
+            connection = inventory.connection(host) if host != self._own else None
+            address = str(connection["api_url"]).rstrip("/") if connection is not None else ""
+            if connection is not None and address not in known:
+                known.add(address)
+                found[host] = connection
+        return found
+
+    def _refuse_other_clients(self) -> None:
+        """Sees that one client answers for all hosts of the cluster, if this process can ask. Raises Refused."""
+        if self._single or self._api is not None:
+            return
+        self._is_one_client = True
+        others = self._others(Inventory(self._vars, self._render))
+        if not others:
+            return
+        run = Run(check_mode=True, invocation=False)
+
+        def ask(connection: Mapping[str, Any]) -> ClientHealth:
+            return health_at(
+                partial(run_here, "wabiz.onprem.wa_health_info", FLOWS["wa_health_info"], run=run), connection
+            )
+
+        own = ask(self._connection_options())
+        refuse_other_clients(self._cluster, self._own, own, {host: ask(there) for host, there in others.items()})
 
     def _may_restart(self) -> bool:
         return self._values["restart"] != "never" and "restart" in self._selected()
@@ -232,6 +280,7 @@ class ActionModule(RoleAction):
         return self._restart_everything("restart")
 
     def _restart_everything(self, kind: str) -> Result:
+        self._refuse_other_clients()
         record = self._own_record()
         # Of all hosts of a cluster that come here, the first one acts for all. What is left for a later batch is
         # pending.
@@ -248,6 +297,7 @@ class ActionModule(RoleAction):
         self._read()
         said = {name: self._vars[name] for name in VARIABLES if name in self._vars}
         wish = read_campaign(as_plain(without_omitted(self._templar.template(said), self._vars.get("omit"))))
+        self._refuse_other_clients()
         record = self._own_record()
         kind = f"campaign {begins} {wish['name']}"
         first = "settings" in self._selected() and (self._single or self._comes_first(kind))
@@ -351,8 +401,6 @@ class ActionModule(RoleAction):
         direct = self.direct.with_flow(flow)
         args = {**self._connection_options(), **options}
         if self._api is None:
-            # This process is a worker of its own, so the task's environment can be its own, too.
-            os.environ.update(self._own_environment())
             result = run_here("wabiz.onprem.wa_application_settings", direct, args, self._run_of_task(self._vars))
         else:
             result = self._settings_by_module(args)
@@ -411,8 +459,10 @@ class ActionModule(RoleAction):
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         members: dict[str, Member] = {self._own: self._member}
+        others: dict[str, dict[str, Any]] = {}
         if not self._single:
             inventory = Inventory(self._vars, self._render)
+            others = {} if self._is_one_client else self._others(inventory)
             hosts = inventory.hosts_of(self._cluster)
             members = dict.fromkeys(hosts, self._member)
             for host in hosts:
@@ -441,6 +491,7 @@ class ActionModule(RoleAction):
             by_itself=by_itself,
             health=health,
             providers=providers,
+            others=others,
             campaign=campaign,
         )
         append("contexts", self._own, context.id)

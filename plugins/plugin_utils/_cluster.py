@@ -20,6 +20,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
+    CONNECTION,
     OF_MEMBER,
     PREFIX,
     read_variables,
@@ -123,11 +124,32 @@ class Inventory:
 
     def member(self, host: str) -> Member:
         """What is declared of a host's containers. Raises InvalidVariables."""
+        return member_of(host, self._values(host, OF_MEMBER), host in self._task_vars["ansible_play_batch"])
+
+    def connection(self, host: str) -> dict[str, Any] | None:
+        """The connection's options as they are for a host; None where they are not known here, or where only the host
+        itself reaches its address."""
+        try:
+            values = self._values(host, (*CONNECTION, "api_delegate"))
+            address = values["api_url"] or default_address(self._render, host, self.variables(host))
+        except Exception:  # noqa: BLE001
+            return None  # as for the cluster's name: the host will be told itself
+        if values["api_delegate"] == host:
+            return None
+        said = {name: values[name] for name in CONNECTION if values[name] is not None}
+        return {**said, "api_url": address}
+
+    def _values(self, host: str, names: Iterable[str]) -> dict[str, Any]:
+        """The role's variables of these names as they are for a host. Raises InvalidVariables."""
         variables = self.variables(host)
-        said = {PREFIX + name: variables[PREFIX + name] for name in OF_MEMBER if PREFIX + name in variables}
+        said = {PREFIX + name: variables[PREFIX + name] for name in names if PREFIX + name in variables}
         rendered = self._render(said, variables)
-        values = read_variables(as_plain(without_omitted(rendered, variables.get("omit"))))
-        return member_of(host, values, host in self._task_vars["ansible_play_batch"])
+        return read_variables(as_plain(without_omitted(rendered, variables.get("omit"))))
+
+
+def default_address(render: Render, host: str, variables: Mapping[str, Any]) -> str:
+    """The address of the API where no variable says it."""
+    return f"https://{render(variables.get('ansible_host', host), variables)}:9090"
 
 
 def member_of(host: str, values: Mapping[str, Any], inside: bool) -> Member:

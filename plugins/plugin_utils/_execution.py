@@ -60,7 +60,7 @@ FLOWS = {
     "wa_health_info": DirectFlow(health_info_spec(), health_info),
     "wa_garbage_collection": DirectFlow(garbage_collection_spec(), garbage_collection),
 }
-_clients: dict[tuple[str, bool], Client] = {}
+_clients: dict[tuple[str, str, bool], Client] = {}
 
 display = Display()
 
@@ -89,7 +89,7 @@ class TaskPort:
         return self._stores[key]
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:
-        given = {**self._context.connection, **arguments}
+        given = {**({} if "api_url" in arguments else self._context.connection), **arguments}
         task = self._action._task
         if self._context.api_here:
             run = Run(
@@ -125,17 +125,15 @@ class TaskPort:
 
     def _connect(self, connection: Connection, read_only: bool) -> AbstractContextManager[Client]:
         """One client for all steps of this process: each would take a TLS handshake, and a login and a logout."""
-        key = (self._context.id, read_only)
+        key = (self._context.id, connection.api_url, read_only)
         if key not in _clients:
             _clients[key] = Client(connection, read_only)
         return nullcontext(_clients[key])
 
     def hang_up(self) -> None:
         """Ends the conversations of this work."""
-        for read_only in (False, True):
-            client = _clients.pop((self._context.id, read_only), None)
-            if client is not None:
-                client.close()
+        for key in [key for key in _clients if key[0] == self._context.id]:
+            _clients.pop(key).close()
 
     def say(self, line: str) -> None:
         if not is_orphan():

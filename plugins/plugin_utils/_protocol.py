@@ -122,6 +122,30 @@ class Targets:
     warnings: tuple[str, ...] = ()
 
 
+def refuse_other_clients(cluster: str, own: str, health: ClientHealth, others: Mapping[str, ClientHealth]) -> None:
+    """Raises Refused where hosts of one cluster are known to be of different clients.
+
+    own, health: a host and what its client says. others: the same of hosts that have other addresses.
+    """
+    strangers = [host for host, other in others.items() if _is_another_client(health, other)]
+    if strangers:
+        raise Refused(
+            f"wa_settings_cluster: {own} and {', '.join(strangers)} are hosts of cluster {cluster}, but different "
+            "clients answer at their addresses; give each client a wa_settings_cluster of its own, or all hosts the "
+            "same wa_settings_api_url if it is one client. Nothing is written or restarted"
+        )
+
+
+def _is_another_client(one: ClientHealth, other: ClientHealth) -> bool:
+    """Whether two answers cannot come from one client: every Webapp of a cluster lists the same nodes (API notes,
+    section 4.1), and a client outside a cluster needs no second address. Unknown is not different."""
+    if one.nodes is None or other.nodes is None:
+        return False
+    if one.clustered != other.clustered or not one.clustered:
+        return True
+    return {node.name for node in one.nodes}.isdisjoint(node.name for node in other.nodes)
+
+
 def as_health_says(nodes: Iterable[Node], health: ClientHealth) -> tuple[Node, ...]:
     """Nodes of which only the name is known, with the role that the client's health gives to that name."""
     known = []

@@ -23,7 +23,12 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._providers import (
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import as_plain, is_single, member_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import (
+    as_plain,
+    default_address,
+    is_single,
+    member_of,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep
@@ -71,8 +76,9 @@ class RoleAction(DirectAction):
         self._values = read_variables(as_plain(without_omitted(rendered, self._vars.get("omit"))))
         self._cluster = str(self._values["cluster"] or self._own)
         if self._values["api_url"] is None:
-            address = self._templar.template(self._vars.get("ansible_host", self._own))
-            self._values["api_url"] = f"https://{address}:9090"
+            self._values["api_url"] = default_address(
+                lambda value, _variables: self._templar.template(value), self._own, self._vars
+            )
         self._single = single or self._cluster == self._own
         self._member = replace(
             member_of(self._own, self._values, True),

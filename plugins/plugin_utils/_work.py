@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -60,6 +60,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     in_order,
     is_pending,
     leads,
+    refuse_other_clients,
     settled_otherwise,
     stopped_since,
     targets,
@@ -102,6 +103,7 @@ _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the 
 _WATCH = 0.05  # seconds between two looks for what may be over soon
 _SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
 _LEASE_SLACK = 60.0  # seconds
+_PATIENCE = 5.0  # seconds for an answer of another address, which may be nobody's
 
 
 Ask = Callable[[], Sequence[HealthNode]]
@@ -120,7 +122,7 @@ class Port(Protocol):
         """Where the member's record lies."""
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:
-        """Runs a module of the collection; its result."""
+        """Runs a module of the collection; its result. arguments: with C(api_url) they say the whole connection."""
 
     def watch(self) -> AbstractContextManager[Ask] | None:
         """What asks for the nodes in health again and again, in another thread; None where the API is elsewhere."""
@@ -150,6 +152,7 @@ class Context:
     by_itself: bool  # the restart does not wait for a handler
     health: Mapping[str, Any] | None = None
     providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # hosts with other addresses: connections
     campaign: Mapping[str, Any] | None = None  # what begins or ends: C(name), C(begins), C(collect), C(options)
     steps: Sequence[Mapping[str, Any]] = ()  # the items of the loop that makes the demand, if the handler does
     restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
@@ -205,6 +208,12 @@ def read_client_health(result: Mapping[str, Any] | None) -> ClientHealth:
         return ClientHealth()
     nodes = tuple(read_node(node.get("name"), node) for node in result["nodes"])
     return ClientHealth(nodes, bool(result["clustered"]), result.get("shards"))
+
+
+def health_at(ask: Callable[[Mapping[str, Any]], Result], connection: Mapping[str, Any]) -> ClientHealth:
+    """What the client at an address says; unknown where it does not answer within a few seconds."""
+    seconds = min(float(connection.get("timeout") or _PATIENCE), _PATIENCE)
+    return read_client_health(ask({**connection, "timeout": seconds, "retries": 0}))
 
 
 @dataclass
@@ -285,6 +294,11 @@ class Work:
         return [known.look for known in self._members.values() if known.look is not None and known.told]
 
     @property
+    def _is_handed_over(self) -> bool:
+        """Whether these restarts were demanded before in this run, so that what they need has been checked."""
+        return bool(self.context.restarts)
+
+    @property
     def _due(self) -> bool:
         """Whether a restart may have to be written down or done, as far as it is known."""
         if self.wanted or self._peeked is None:
@@ -354,8 +368,7 @@ class Work:
             return {}
         member = known.member
         try:
-            # Once for each run: what restarts are handed over for was checked when they were demanded.
-            if member.inside and self.context.may_restart and not self.context.restarts:
+            if member.inside and self.context.may_restart and not self._is_handed_over:
                 BACKENDS[member.backend].check(port.host, member)
             nodes = self._nodes(port, known)
             record, lost = self._take_lease(port, known)
@@ -505,6 +518,8 @@ class Work:
 
     def health(self, port: Port, _host: str) -> Result:
         """Asks for the client's health before anything is demanded."""
+        if self.context.others and not self._is_handed_over:
+            self._refuse_other_clients(port)
         if not self._due:
             return {}
         self._health = read_client_health(port.api("wa_health_info", {}))
@@ -513,6 +528,16 @@ class Work:
             if known.look is not None:
                 known.look = replace(known.look, nodes=as_health_says(known.look.nodes, self._health))
         return {}
+
+    def _refuse_other_clients(self, port: Port) -> None:
+        """Sees that one client answers for all hosts of the cluster. Raises Refused."""
+
+        def ask(connection: Mapping[str, Any]) -> ClientHealth:
+            return health_at(partial(port.api, "wa_health_info"), connection)
+
+        own = ask(self.context.connection)
+        others = {host: ask(connection) for host, connection in self.context.others.items()}
+        refuse_other_clients(self.context.cluster, self.context.host, own, others)
 
     # --- a campaign ------------------------------------------------------------------------------------------
 
@@ -1088,7 +1113,8 @@ class Work:
     @property
     def secrets(self) -> set[str]:
         """What no message may show."""
-        return secrets_of({**self.context.connection, **(self.context.settings or {})})
+        others = (secrets_of(connection) for connection in self.context.others.values())
+        return secrets_of({**self.context.connection, **(self.context.settings or {})}).union(*others)
 
     @property
     def changed_settings(self) -> list[str]:

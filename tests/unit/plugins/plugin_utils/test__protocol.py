@@ -23,6 +23,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
     in_order,
     is_pending,
     leads,
+    refuse_other_clients,
     settled_otherwise,
     stopped_since,
     targets,
@@ -351,3 +352,37 @@ def test_two_hosts_that_are_one_machine_restart_a_node_once() -> None:
 )
 def test_who_serves(node: Node, state: str, serves: bool) -> None:
     assert leads(node, health(a=state)) is serves
+
+
+# --- other clients -----------------------------------------------------------------------------------------------
+
+
+def _says(*names: str | None, clustered: bool = True) -> ClientHealth:
+    return ClientHealth(tuple(HealthNode(name, COREAPP, "connected") for name in names), clustered)
+
+
+SINGLE = _says(None, clustered=False)
+
+
+@pytest.mark.parametrize(
+    ("other", "refused"),
+    [
+        (_says("a:1", "b:2"), False),
+        (_says("b:2", "c:4"), False),  # a container was made anew between the two answers
+        (_says("a:7", "b:8"), True),
+        (SINGLE, True),
+        (ClientHealth(), False),
+    ],
+)
+def test_hosts_of_other_clients_are_refused(other: ClientHealth, refused: bool) -> None:
+    if not refused:
+        refuse_other_clients("c", "h", _says("a:1", "b:2"), {"i": other})
+        return
+    with pytest.raises(Refused, match=r"h and i are hosts of cluster c.*give each client a wa_settings_cluster of its"):
+        refuse_other_clients("c", "h", _says("a:1", "b:2"), {"j": ClientHealth(), "i": other})
+
+
+def test_a_client_outside_a_cluster_has_one_address() -> None:
+    with pytest.raises(Refused, match="h and i, j are"):
+        refuse_other_clients("c", "h", SINGLE, {"i": SINGLE, "j": SINGLE})
+    refuse_other_clients("c", "h", ClientHealth(), {"i": SINGLE})

@@ -1,0 +1,127 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Hosts of different clients under one `wa_settings_cluster` by mistake; and one client with several addresses."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import pytest
+
+from support.commands import AnsibleCommands, CommandRun
+from support.deployments import SETTINGS, Deployment, NewDeployment
+from support.plays import FLUSH, NOTIFY, ROLE, words
+
+VALUES: dict[str, dict[str, Any]] = {
+    "restart": {"log_level": "warning"},
+    "no restart": {"show_security_notifications": True},
+}
+CURE = "give each client a wa_settings_cluster of its own"
+
+
+def _run(
+    ansible: AnsibleCommands,
+    hosts: dict[str, dict[str, Any]],
+    values: dict[str, Any],
+    *arguments: str,
+    play: dict[str, Any] | None = None,
+    **variables: Any,
+) -> CommandRun:
+    common = {"ansible_python_interpreter": sys.executable, "wa_settings_values": values, **variables}
+    return ansible.playbook([play or {"hosts": "all", "roles": [ROLE]}], hosts, *arguments, variables=common)
+
+
+def _under_one_name(*deployments: Deployment) -> dict[str, dict[str, Any]]:
+    hosts: dict[str, dict[str, Any]] = {}
+    for deployment in deployments:
+        deployment.forget()
+        hosts |= {host: {**facts, "wa_settings_cluster": "prod"} for host, facts in deployment.inventory().items()}
+    return hosts
+
+
+def _assert_refused(run: CommandRun, *deployments: Deployment) -> None:
+    said = words(run)
+    for deployment in deployments:
+        for host in deployment.hosts:
+            assert run.stats()[host]["failures"] == 1, run.output
+            (first, *_more) = [r["result"] for r in run.records if r["event"].endswith("failed") and r["host"] == host]
+            assert host in str(first), first
+        assert (deployment.writes(), deployment.starts(), deployment.leftovers()) == ([], [], []), run.output
+    assert CURE in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("mode", ["check", "run"])
+@pytest.mark.parametrize("values", list(VALUES))
+def test_single_clients_under_one_name_are_refused_before_anything_is_written(
+    ansible: AnsibleCommands, new_single: NewDeployment, values: str, mode: str
+) -> None:
+    singles = new_single("one"), new_single("two")
+    arguments = ["--check"] if mode == "check" else []
+    _assert_refused(_run(ansible, _under_one_name(*singles), VALUES[values], *arguments), *singles)
+
+
+def test_they_are_refused_where_another_host_calls_the_api(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    """One host acts for the cluster there, and says it of both."""
+    singles = new_single("one"), new_single("two")
+    hosts = {**_under_one_name(*singles), "api": {}}
+    play = {"hosts": "one,two", "roles": [ROLE]}
+    run = _run(
+        ansible, hosts, VALUES["restart"], play=play, wa_settings_api_delegate="api", wabiz_direct_execution=False
+    )
+    assert run.rc != 0, run.output
+    assert re.search("(one and two|two and one) are hosts of cluster prod", words(run)), run.output
+    for single in singles:
+        assert (single.writes(), single.starts(), single.leftovers()) == ([], [], []), run.output
+
+
+def test_second_client_is_not_taken_for_done_where_the_first_is_converged(
+    ansible: AnsibleCommands, new_single: NewDeployment
+) -> None:
+    singles = new_single("one"), new_single("two")
+    singles[0].client.control.store(VALUES["no restart"])
+    _assert_refused(_run(ansible, _under_one_name(*singles), VALUES["no restart"]), *singles)
+
+
+def test_clusters_under_one_name_are_refused(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    both = (
+        new_cluster("here", {"a": ["wacore1", "wacore2", "wacore3"]}),
+        new_cluster("there", {"b": ["wacore1", "wacore2", "wacore3"]}),
+    )
+    _assert_refused(_run(ansible, _under_one_name(*both), VALUES["restart"], "--limit", "here-a,there-b"), *both)
+
+
+def test_nothing_of_the_other_client_restarts(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    """Not with a restart by itself, and not where only one of the two is in the play."""
+    singles = new_single("one"), new_single("two")
+    hosts = _under_one_name(*singles)
+    by_itself = {"hosts": "all", "tasks": [{"include_role": {"name": ROLE, "tasks_from": "restart"}}]}
+    _assert_refused(_run(ansible, hosts, {}, play=by_itself), *singles)
+    run = _run(ansible, hosts, VALUES["restart"], "--limit", "two")
+    assert (run.stats()["two"]["failures"], CURE in words(run)) == (1, True), run.output
+    assert [one.starts() for one in singles] == [[], []]
+
+
+def test_hosts_of_one_client_may_have_addresses_of_their_own(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """Also one at which nobody answers: not every host of a cluster has a Webapp."""
+    cluster = new_cluster()
+    cluster.forget()
+    hosts = cluster.inventory()
+    hosts["trio-b"]["wa_settings_api_url"] = cluster.client.api_url.replace("127.0.0.1", "localhost")
+    hosts["trio-c"]["wa_settings_api_url"] = "https://127.0.0.1:9"
+    play = {"hosts": "all", "roles": [ROLE]}
+    run = _run(ansible, hosts, VALUES["restart"], play=play)
+    assert run.rc == 0, run.output
+    assert (cluster.writes(), sorted(cluster.starts())) == ([f"PATCH {SETTINGS}"], ["wacore1", "wacore2", "wacore3"])
+    cluster.forget()
+    again = _run(ansible, hosts, VALUES["restart"], play=play)
+    assert again.rc == 0, again.output
+    assert (cluster.writes(), cluster.starts()) == ([], [])
+    notify = {"hosts": "all", "tasks": [{"command": "true", "notify": NOTIFY}, FLUSH], "roles": [ROLE]}
+    assert _run(ansible, hosts, VALUES["restart"], play=notify).rc == 0
+    assert sorted(cluster.starts()) == ["wacore1", "wacore2", "wacore3"]
