@@ -257,10 +257,13 @@ class ActionModule(RoleAction):
         items = context.items(steps, "demand")
         here = self._later and items[0].get("alone")
         if self._later and not here:
-            self._keep({**context_to_json(context), "steps": items, "by_itself": True})
+            result = combined(found, provided) if provided else found
+            counted = not result.get("changed")
+            self._keep({**context_to_json(context), "steps": items, "by_itself": True, "counted": counted})
             append("demands", self._own, context.id)
-            return {**(combined(found, provided) if provided else found), "changed": True}
+            return {**result, "changed": True}
         if here:
+            self._keep({**context_to_json(context), "tells_change": bool(told.get("changed"))})
             did = self._carry_out(items, {} if held else found)
             return combined(did, provided) if provided else did
         return {**told, "steps": items, "may_restart": context.may_restart}
@@ -354,6 +357,7 @@ class ActionModule(RoleAction):
                     "wanted": {"settings": [], "everything": True},
                     "campaign": None,
                     "by_itself": True,
+                    "counted": carried["counted"] and name in waiting,
                 }
                 steps += self._demand(self._keep(again))
             elif name in waiting:

@@ -226,6 +226,8 @@ def _hand_over(work: Work) -> Result:
     items = context.items(work.restarts(), "restart")
     known = recall("context", context.id)
     carried = {**known, "wanted": asdict(work.wanted), "changes": work.changed_settings, "restarts": items}
+    if not context.by_itself:
+        carried["counted"] = not (context.tells_change or work.has_changed)
     keep(carried, "context", context.id)
     if not items or context.by_itself:
         return {"restarts": items}

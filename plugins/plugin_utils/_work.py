@@ -150,6 +150,8 @@ class Context:
     api: str | None  # the host that calls the API; None: the controller, in the process of the task
     may_restart: bool
     by_itself: bool  # the restart does not wait for a handler
+    tells_change: bool = False  # the task that tells the handler has a change of its own to tell
+    counted: bool = False  # a change was told for the handler's sake alone, and stands for these restarts
     health: Mapping[str, Any] | None = None
     providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # hosts with other addresses: connections
@@ -835,7 +837,7 @@ class Work:
         known.told = True
         if again and returning is not None:
             self._again.append(f"{returning.name} on {host}")
-        return {"changed": True} if again else {}
+        return self._counts if again else {}
 
     def _restart_again(self, port: Port, known: _Member, returning: Pending) -> bool:
         """Restarts the node that a run stopped, if it was left like that; whether it did.
@@ -950,7 +952,7 @@ class Work:
         known, item = self._members[host], at.restart
         if self.check_mode:
             self.restarted.append(item.label)
-            return {"changed": True}
+            return self._counts
         port.say(f"Restarting {item.title}: {item.label}")
         backend = BACKENDS[known.member.backend]
         node = item.node
@@ -984,7 +986,12 @@ class Work:
                 f"{item.title}, {item.label}: wa_settings_restart_command ended well, but the node stayed connected "
                 f"all the time, so it was not restarted; {self._left()}"
             )
-        return {"changed": True}
+        return self._counts
+
+    @property
+    def _counts(self) -> Result:
+        """The result of a restart, which is counted once."""
+        return {"changed": not self.context.counted}
 
     def wait(self, port: Port, _host: str, _name: str) -> Result:
         """Waits until the client is as healthy as before, and lists the node again."""
@@ -1115,6 +1122,11 @@ class Work:
         """What no message may show."""
         others = (secrets_of(connection) for connection in self.context.others.values())
         return secrets_of({**self.context.connection, **(self.context.settings or {})}).union(*others)
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether the demand has changed something, or would."""
+        return bool(self._provided or (self._written or {}).get("changed"))
 
     @property
     def changed_settings(self) -> list[str]:

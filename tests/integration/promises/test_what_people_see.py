@@ -183,6 +183,37 @@ def test_tag_settings_writes_and_leaves_the_restart_for_the_tag_restart(
     assert (changed(again), len(cluster.starts())) == (0, 3), again.output
 
 
+@pytest.mark.parametrize("way", ["apply", "role"])
+@pytest.mark.parametrize("arguments", [("--tags", "restart"), ("--check",)])
+def test_pending_restart_counts_once(
+    ansible: AnsibleCommands,
+    new_single: NewDeployment,
+    new_cluster: NewDeployment,
+    arguments: tuple[str, ...],
+    way: str,
+) -> None:
+    """What changed are the settings and the restarts."""
+    single, cluster = new_single(), new_cluster()
+    assert apply(ansible, [single, cluster], VALUES, variables=NEVER).rc == 0
+
+    def changes(values: dict[str, Any], *more: str) -> list[int]:
+        for one in (single, cluster):
+            one.forget()
+        if way == "apply":
+            run = _book(ansible, "apply", [single, cluster], *more, wa_settings_values=values)
+        else:
+            run = apply(ansible, [single, cluster], values, *more)
+        assert run.rc == 0, run.output
+        counts = {host: stats["changed"] for host, stats in run.stats().items()}
+        return [counts.pop("one"), sum(counts.values())]
+
+    assert changes(VALUES, *arguments) == [1, 1]
+    if "--check" in arguments:
+        assert (single.starts(), cluster.starts()) == ([], [])
+        assert changes({**VALUES, "show_security_notifications": True}) == [2, 2]
+    assert (single.starts(), len(cluster.starts())) == (["wacore"], 3)
+
+
 def test_tag_restart_writes_no_settings(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     single = new_single()
     single.forget()
