@@ -23,7 +23,7 @@ from locations import CACHE, COLLECTION_PATH, COLLECTIONS, EMULATOR, ROOT
 from progress import SetupFailed
 from pythons import find_python
 from runner import THOROUGH, Session, Step, StepFailed, StepSkipped
-from trees import copy_collection
+from trees import collection_files, copy_collection
 from venvs import BENCH, CORES, DOCS, LINT, OTHER_CLIENTS, Environment
 
 PYTEST = ("-m", "pytest", "-ra", "--strict-markers", "--durations=15")
@@ -67,16 +67,19 @@ INTEGRATION_TESTS = {
     "core-2.19": (*SMOKE, EXECUTION_PATH, VARIABLES),
     "core-2.20": SMOKE,
 }
-# What goes through whole playbooks of the collection, and the documentation's examples.
-PLAYBOOKS = tuple(f"tests/integration/{name}" for name in ("awx", "campaign", "docs", "drift", "export"))
+# What goes through whole playbooks of the collection.
+PLAYBOOKS = tuple(f"tests/integration/{name}" for name in ("awx", "campaign", "drift", "export"))
+# The step `build` runs them with what it has built.
+DOCS_EXAMPLES = "tests/integration/docs"
 # In steps of their own.
-SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS, *PLAYBOOKS)
+SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS, DOCS_EXAMPLES, *PLAYBOOKS)
 # ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
 CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 # The oldest Python of a managed host; what has to run there is compiled and imported with it.
 OLDEST_PYTHON = "3.9"
 # What the tarball may hold; all else of the repository is for those who develop it.
 SHIPPED = {"meta", "plugins", "roles", "playbooks", "docs", "changelogs", "extensions", "tests"}
+WHOLLY_SHIPPED = {"meta", "plugins", "roles", "playbooks"}
 SHIPPED_FILES = {"FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "CHANGELOG.rst", "LICENSE"}
 
 
@@ -108,10 +111,10 @@ def all_steps(pytest_arguments: tuple[str, ...] = ()) -> list[Step]:
         Step("playbooks", "integration", functools.partial(_playbooks, pytest_arguments)),
         Step("kubernetes", "integration", functools.partial(_kubernetes, pytest_arguments)),
         units.pop(newest),
+        Step("build", "build", _build),
         *integrations.values(),
         *units.values(),
         *(Step(f"sanity-{name}", "sanity", functools.partial(_sanity, cores[name])) for name in SANITY_CORES),
-        Step("build", "build", _build),
         Step("bench-quick", "smoke", _bench_quick),
         Step("browser", "integration", functools.partial(_browser, pytest_arguments)),
         Step("molecule", "molecule", _molecule),
@@ -260,8 +263,12 @@ def _build(session: Session) -> None:
     alone = {"ANSIBLE_COLLECTIONS_PATH": str(installed)}
     install = ["ansible-galaxy", "collection", "install", "--no-deps", "--offline", "--force"]
     session.run([*install, "--collections-path", installed, artifact], env=env | alone)
+    for other in (COLLECTIONS / COLLECTION_PATH.parts[0]).iterdir():
+        if other.name != COLLECTION_PATH.parts[1]:
+            (installed / COLLECTION_PATH.parts[0] / other.name).symlink_to(other)
     _smoke(session, env | alone)
     _run_demo(session, alone)
+    session.run([LINT.python, *PYTEST, DOCS_EXAMPLES], env=env | alone)
     session.run(["python", "-m", "galaxy_importer.main", artifact], env=env | _importer_settings(place), cwd=place)
 
 
@@ -271,6 +278,10 @@ def _check_contents(artifact: Path) -> None:
     strange = sorted(name for name in names if name.split("/")[0] not in SHIPPED | SHIPPED_FILES)
     if strange:
         raise StepFailed(f"the tarball holds {', '.join(strange[:5])}; see build_ignore in galaxy.yml")
+    # Without an action its module still runs, as a process of its own.
+    missing = {str(path) for path in collection_files() if path.parts[0] in WHOLLY_SHIPPED} - set(names)
+    if missing:
+        raise StepFailed(f"the tarball lacks {', '.join(sorted(missing)[:5])}; see build_ignore in galaxy.yml")
 
 
 def _smoke(session: Session, env: Mapping[str, str]) -> None:

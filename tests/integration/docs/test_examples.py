@@ -121,6 +121,15 @@ def inventory(client: EmulatedClient, place: Path, declared: dict[str, Any] | No
     return {"all": {"vars": variables, "children": {"whatsapp": {"hosts": {"wa1": {}}}}}}
 
 
+def test_everything_comes_from_one_place(ansible: AnsibleCommands) -> None:
+    """From the folder that the caller names, which holds what was built if the step `build` calls."""
+    place = ansible.environment()["ANSIBLE_COLLECTIONS_PATH"]
+    run = ansible.run(["ansible-doc", "--list_files", "wabiz.onprem"])
+    files = [line.split()[-1] for line in run.stdout.splitlines() if line.startswith("wabiz.onprem.")]
+    assert files, run.output
+    assert [file for file in files if not file.startswith(place)] == []
+
+
 @pytest.mark.parametrize("module", modules_for_users())
 def test_examples_of_modules(module: str, client: EmulatedClient, ansible: AnsibleCommands, tmp_path: Path) -> None:
     tasks = yaml.safe_load(addressed(yaml.safe_dump(examples(module)), client))
