@@ -269,6 +269,7 @@ def _build(session: Session) -> None:
     _smoke(session, env | alone)
     _run_demo(session, alone)
     session.run([LINT.python, *PYTEST, DOCS_EXAMPLES], env=env | alone)
+    _execution_environment(session, env, artifact, installed)
     session.run(["python", "-m", "galaxy_importer.main", artifact], env=env | _importer_settings(place), cwd=place)
 
 
@@ -293,6 +294,30 @@ def _smoke(session: Session, env: Mapping[str, str]) -> None:
         answers = re.findall(r"localhost \| FAILED! => (\{.*\})", session.log.read_text())
         if not answers or not json.loads(answers[-1]).get("msg") or "Traceback" in answers[-1]:
             raise StepFailed(f"{name} without options gave no clear message")
+
+
+def _execution_environment(session: Session, env: Mapping[str, str], artifact: Path, installed: Path) -> None:
+    """What ansible-builder makes of the collection: the packages that it needs, and what an image is built from."""
+    session.run(["ansible-builder", "introspect", "--sanitize", installed], env=env)
+    if "'requests>=2.25  # from collection wabiz.onprem'" not in session.log.read_text():
+        raise StepFailed("ansible-builder does not learn from the collection that it needs requests")
+    definition = artifact.parent / "execution-environment.yml"
+    wanted = {
+        "version": 3,
+        "images": {"base_image": {"name": "localhost/base:1"}},
+        "dependencies": {"galaxy": {"collections": [{"name": artifact.name, "type": "file"}]}},
+        "additional_build_files": [{"src": artifact.name, "dest": "galaxy"}],
+    }
+    definition.write_text(json.dumps(wanted))
+    create: list[str | Path] = [
+        "ansible-builder",
+        "create",
+        "--file",
+        definition,
+        "--context",
+        artifact.parent / "context",
+    ]
+    session.run(create, env=env, cwd=artifact.parent)
 
 
 def _importer_settings(place: Path) -> dict[str, str]:
