@@ -49,7 +49,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Unreachable
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     PREFIX,
     InvalidVariables,
@@ -100,6 +100,8 @@ class ActionModule(RoleAction):
                 "campaign_end": partial(self._campaign, False),
             }
             result.update(found[entry]())
+        except Unreachable as problem:
+            result.update(unreachable=True, msg=problem.reason)
         except (InvalidVariables, InvalidOptions, Problem, Refused) as problem:
             result.update(failed=True, msg=str(problem))
         if result.get("failed"):

@@ -16,7 +16,7 @@ from typing import Any
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Problem, Unreachable
 
 
 class ConnectedHost:
@@ -34,7 +34,7 @@ class ConnectedHost:
         try:
             answer = self._action._low_level_execute_command(f"/bin/sh -c {shlex.quote(script)}", executable="/bin/sh")
         except AnsibleConnectionFailure as error:
-            raise Problem(f"unreachable: {' '.join(str(error).split())}") from None
+            raise Unreachable(" ".join(str(error).split())) from None
         output = str(answer["stdout"]).replace("\r\n", "\n")
         if answer["rc"] != 0:
             said = " ".join((output.strip() or str(answer["stderr"]).strip()).split())

@@ -96,11 +96,19 @@ class Problem(Exception):
     """Something could not be found out or done on a host; the message says what, in one line."""
 
 
+class Unreachable(Problem):
+    """A host that no connection leads to. reason: what Ansible says of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"unreachable: {reason}")
+        self.reason = reason
+
+
 class Host(Protocol):
     """A host that commands reach, over the connection of the present task."""
 
     def run(self, command: str) -> str:
-        """Runs lines of a POSIX shell there; what they printed. Raises Problem where they fail."""
+        """Runs lines of a POSIX shell there; what they printed. Raises Problem where they fail, or Unreachable."""
 
     def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
         """Runs a module there; its result."""
@@ -185,6 +193,8 @@ class FileStore:
         values = "\n".join(f"{name}={shlex.quote((word or '').rstrip())}" for name, word in names.items())
         try:
             return read_answer(self._host.run(f"{values}\n{_EXAMINE}\n{script}"), self._directory)
+        except Unreachable:
+            raise  # which has nothing to do with the record
         except Problem as problem:
             raise Problem(f"{self.name}: {problem}") from None
 

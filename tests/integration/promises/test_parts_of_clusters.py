@@ -77,7 +77,22 @@ def test_unreachable_host_of_the_play_lets_nothing_be_written(
     cluster.forget()
     run = _apply_without(ansible, cluster, "trio-c")
     assert run.rc != 0
+    # In Ansible's own way.
+    assert (run.stats()["trio-c"]["unreachable"], run.stats()["trio-c"]["failures"]) == (1, 0), run.output
+    (said,) = [r["result"]["msg"] for r in run.records if r["event"] == "unreachable"]
+    assert said.startswith("Failed to connect to the host via ssh"), said
     assert (cluster.writes(), cluster.starts(), cluster.leftovers()) == ([], [], [])
+
+
+def test_unreachable_single_host_is_no_failure_of_its_own(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    gone, good = new_single("gone"), new_single("good")
+    for single in (gone, good):
+        single.forget()
+    hosts = {"gone": {**gone.inventory()["gone"], **UNREACHABLE}, **good.inventory()}
+    book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
+    run = ansible.playbook([book], hosts, variables={**LOCAL, "wa_settings_values": VALUES})
+    assert (run.stats()["gone"]["unreachable"], run.stats()["gone"]["failures"]) == (1, 0), run.output
+    assert (gone.writes(), gone.starts(), good.starts()) == ([], [], ["wacore"])
 
 
 def test_inventory_that_holds_a_part_of_the_cluster_writes_nothing_restart_bound(
