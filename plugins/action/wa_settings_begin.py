@@ -413,6 +413,8 @@ class ActionModule(RoleAction):
         if result.get("held"):
             if not self._later:
                 result.pop("diff", None)
+            if not self._task.check_mode:
+                result.pop("warnings", None)  # of a prediction; what is written says its own
         elif not result.get("changed"):
             # Every host of a converged fleet sends its result through two processes; twice the same is not news.
             result.pop("before", None)

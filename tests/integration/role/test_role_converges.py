@@ -125,3 +125,17 @@ def test_reset_restarts_what_it_has_to_and_finds_nothing_to_do_the_second_time(
     again = ansible.run(command)
     assert (again.rc, changed(again)) == (0, 0), again.output
     assert (single.writes(), single.starts()) == ([], [])
+
+
+def test_what_a_reset_does_is_unknown_before_only(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    """A real run knows it afterwards."""
+    cluster = new_cluster()
+    assert apply(ansible, [cluster], RESTART_BOUND).rc == 0
+    inventory = ansible.inventory(cluster.inventory(), {"ansible_python_interpreter": "{{ ansible_playbook_python }}"})
+    command = ["ansible-playbook", "-i", str(inventory), "wabiz.onprem.reset", "-e", "target=all"]
+    unsure = "what the reset makes of"
+    assert unsure in ansible.run([*command, "--check"]).output
+    reset = ansible.run(command)
+    assert reset.rc == 0, reset.output
+    assert unsure not in reset.output
+    assert cluster.running("log_level") == {"info"}
