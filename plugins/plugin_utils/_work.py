@@ -100,6 +100,8 @@ Result = dict[str, Any]
 
 _POLL = 0.2  # seconds between two looks at something that is expected soon
 _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the same when it is dead
+# The documented default of the setting unhealthy_interval: so long a cluster may list a node that was killed as it was.
+_UNHEALTHY = 30.0
 _WATCH = 0.05  # seconds between two looks for what may be over soon
 _SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
 _LEASE_SLACK = 60.0  # seconds
@@ -241,6 +243,7 @@ class _Now:
     started: Node | None = None  # as it was just after its start
     started_at: float = 0.0
     standby: bool = False
+    killed: bool = False  # it did not stop by itself, so health may not know yet that it was away
     done: bool = False
 
 
@@ -974,7 +977,9 @@ class Work:
             if watch is not None:
                 watch.start()
             stop_timeout = int(self.context.values["restart_stop_timeout"])
+            begun = self._clock()
             backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
+            at.killed = bool(backend.tells_starts and node.id and self._clock() - begun >= stop_timeout)
         except Problem as problem:
             raise Failed(f"{item.title}, {item.label}, could not be restarted: {problem}; {self._left()}") from None
         finally:
@@ -999,8 +1004,13 @@ class Work:
         if at is None or self.check_mode:
             return {}
         item = at.restart
+        listed = self._listed(item.node)
+        if at.killed and listed:
+            port.say(f"{item.label} had to be killed: health may list it as it was for up to {_UNHEALTHY:g} s")
+            self._sleep(_UNHEALTHY)
+            at.started_at = self._clock()
         end = at.started_at + self.context.health_timeout
-        missing = self._await_health(port, end, [self._listed(item.node)])
+        missing = self._await_health(port, end, [listed])
         if missing is not None:
             raise Failed(self._not_back(item, missing))
         return {}

@@ -747,6 +747,30 @@ def test_a_node_that_does_not_come_back_stops_this_run_and_the_next() -> None:
     assert (resumed(cluster).failure, restarts(cluster), cluster.records) == (None, ["a", "b"], {})
 
 
+@pytest.mark.parametrize(("seconds", "killed"), [(59.0, False), (60.5, True)])
+def test_a_node_that_had_to_be_killed_is_not_taken_for_back_by_what_health_said_of_its_former_life(
+    seconds: float, killed: bool
+) -> None:
+    cluster = two()
+
+    def slowly(node: Node) -> Node:
+        cluster.now += seconds
+        return replace(node, incarnation="2")
+
+    cluster.comes_back = slowly
+    asked: list[float] = []
+    api = cluster.api
+
+    def noted(module: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        asked.extend([cluster.now] if arguments.get("wait") and arguments.get("expect_nodes") else [])
+        return api(module, arguments, **more)
+
+    cluster.api = noted  # type: ignore[method-assign]
+    assert (whole(cluster).failure, restarts(cluster)) == (None, ["a", "b"])
+    assert asked[0] == seconds + (30 if killed else 0)
+    assert any("a on h had to be killed" in line for line in cluster.lines) is killed
+
+
 def test_a_node_that_crash_loops_is_not_back() -> None:
     cluster = two()
     cluster.comes_back = lambda node: replace(node, incarnation="2", steady=False)
