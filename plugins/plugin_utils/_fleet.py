@@ -24,7 +24,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_o
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, as_a_module_gets_it
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import NAMES, PREFIX, InvalidVariables
 
@@ -78,10 +78,12 @@ class FleetAction(RoleAction):
         return {f"{prefix}{name}": value for name, value in args.items() if value not in (None, "")}
 
     def _hosts(self) -> list[str]:
-        return [str(host) for host in self._vars["ansible_play_hosts_all"]]
+        """The hosts of the play that has asked the clients."""
+        return list(recall("hosts", self.kind))
 
     def _left(self) -> Result:
         """The clients that only another host can ask."""
+        keep([str(host) for host in self._vars["ansible_play_hosts_all"]], "hosts", self.kind)
         known = {host: recall(self.kind, host) for host in self._hosts()}
         left = [{"client": host, "where": one["left"]["where"]} for host, one in known.items() if one and one["left"]]
         return {"left": left}

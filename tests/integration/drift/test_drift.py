@@ -404,6 +404,20 @@ def test_refusals_say_what_is_meant(ansible: AnsibleCommands, new_single: NewDep
     assert re.search(r"wa_drift_dir: \S+/file: ", words(occupied))
     # The table does not depend on it.
     assert "1 client: 1 converged" in occupied.stdout
+    # It is no failure of the client's.
+    failures = {host: stats["failures"] for host, stats in occupied.stats().items()}
+    assert failures == {"localhost": 1, "one": 0}, occupied.output
+    limited = drift(ansible, [single], "-e", f"wa_drift_dir={tmp_path / 'file'}", "--limit", "one")
+    assert limited.stats()["one"]["failures"] == 1, limited.output
+
+
+def test_variables_of_the_report_may_lie_in_the_inventory(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    """Those of the first host count."""
+    first, second = new_single(wa_drift_dir="elsewhere", wa_drift_formats=["csv"]), new_single("two")
+    converge(ansible, first, second)
+    run = drift(ansible, [first, second], "-e", "target=one,two")
+    assert run.rc == 0, run.output
+    assert [path.name for path in (ansible.inputs / "elsewhere").iterdir()] == ["drift.csv"]
 
 
 @pytest.mark.parametrize("state", ["converged", "drifted", "pending", "failed"])

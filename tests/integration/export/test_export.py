@@ -285,10 +285,13 @@ def test_bad_input_is_refused_before_a_client_is_asked(
         run = run_book(ansible, "export", fleet, **wrong)
         assert run.rc != 0
         assert name in words(run), run.output
+        # It is no failure of the client's.
+        assert {host: stats["failures"] for host, stats in run.stats().items()} == {"localhost": 1}, run.output
     assert fleet[0].client.verbs() == []
     below = run_book(ansible, "export", fleet, wa_export_dir=str(tmp_path / "file" / "below"))
     assert below.rc != 0
     assert re.search(r"wa_export_dir: \S+/file\S*: Not a directory", words(below))
+    assert {host: stats["failures"] for host, stats in below.stats().items()} == {"localhost": 1, "one": 0}
 
 
 @pytest.mark.parametrize("where", ["the host itself", "another host", "another host that is gone"])
