@@ -392,6 +392,23 @@ def test_formats_and_directory(
     assert "1 client: 1 converged, 0 drifted, 0 pending, 0 failed" in run.stdout
 
 
+@pytest.mark.parametrize("where", ["import", "host", "both"])
+def test_variables_of_the_report_are_a_plays_or_a_hosts(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, where: str
+) -> None:
+    """The play that imports the playbook has the last word, as everywhere."""
+    place = tmp_path / "reports"
+    imported = {"wa_drift_dir": str(place), "wa_drift_formats": ["json"]}
+    declared = {**imported, "wa_drift_formats": ["csv"]} if where == "both" else imported
+    single = new_single(**(declared if where != "import" else {}))
+    converge(ansible, single)
+    book = [{"import_playbook": "wabiz.onprem.drift", **({"vars": imported} if where != "host" else {})}]
+    hosts = ansible.inventory(single.inventory(), {"wa_settings_values": VALUES})
+    run = ansible.run(["ansible-playbook", "-i", str(hosts), str(ansible.write("book.json", book))])
+    assert run.rc == 0, run.output
+    assert sorted(path.name for path in place.iterdir()) == ["drift.json"]
+
+
 def test_refusals_say_what_is_meant(ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path) -> None:
     single = new_single()
     converge(ansible, single)
