@@ -26,7 +26,7 @@ from support.deployments import SETTINGS, Deployment, NewDeployment, apply, star
 from support.engines import Engine
 from support.plays import changed, most_down, on_record, restart_slowly, stopped
 
-ROUNDS = int(os.environ.get("WABIZ_KILLS", "3"))
+ROUNDS = int(os.environ.get("WABIZ_KILLS", "2"))
 ROUNDS_ON_CONTAINERS = max(2, ROUNDS // 4)
 SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange(10**6))))
 HOSTS = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
