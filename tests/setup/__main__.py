@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 from dependencies import ensure_dependencies
@@ -21,10 +22,10 @@ from engine import Engine, running_engine, stop_engine
 from images import ensure_images
 from locations import CACHE, EMULATOR, LOGS, ROOT
 from progress import SetupFailed, fail, say, stop_running
-from runner import run_steps, summarize
+from runner import SIDE_BY_SIDE, run_steps, summarize
 from steps import all_steps, engine_or_fault, environments_of, needs_engine
 from trees import link_collection
-from venvs import BENCH, DOCS, LINT, Environment, core_version, ensure_environment, newest_core
+from venvs import BENCH, DOCS, LINT, Environment, core_version, ensure_environment, ensure_pip, newest_core
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +88,11 @@ def prepare(environments: Iterable[Environment]) -> None:
     """Make the environments, the dependencies and the collection tree ready; say what is not possible here."""
     say("set-up")
     link_collection()
-    ready = [environment for environment in environments if ensure_environment(environment)]
+    environments = list(environments)
+    ensure_pip()
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        are_ready = list(pool.map(ensure_environment, environments))
+    ready = [environment for environment, is_ready in zip(environments, are_ready, strict=True) if is_ready]
     for environment in environments:
         if environment in ready:
             say(f"  {environment.name}: {core_version(environment)}")
