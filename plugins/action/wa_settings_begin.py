@@ -311,12 +311,25 @@ class ActionModule(RoleAction):
         options = {name: self._values[name] for name in ("restart_bound", "client_version")}
         given = {name: value for name, value in options.items() if value is not None}
         everything = self._values["restart"] == "always" and self._may_restart()
+        if first and begins:
+            self._warn_of_later_batches()
         context = self._context(
             wanted=Wanted(everything=first and everything),
             by_itself=True,
             campaign={**wish, "begins": begins, "options": given} if first else None,
         )
         return self._done_or_left(self._demand(context), [])
+
+    def _warn_of_later_batches(self) -> None:
+        """Says of a cluster that C(serial) takes apart that a campaign has not begun everywhere yet."""
+        play, batch = set(self._vars["ansible_play_hosts_all"]), set(self._vars["ansible_play_batch"])
+        hosts = [] if self._single else Inventory(self._vars, self._render).hosts_of(self._cluster)
+        later = [host for host in hosts if host in play - batch]
+        if later and self._may_restart():
+            self._warnings.append(
+                f"cluster {self._cluster}: {', '.join(later)} is of a later batch (serial), so its Coreapps go on "
+                "collecting until then. Send nothing before the play has ended, and end the campaign in another play"
+            )
 
     def _comes_first(self, kind: str) -> bool:
         """Whether nobody of the cluster has come here as often as this host."""

@@ -19,8 +19,8 @@ import pytest
 import yaml
 
 from support.campaigns import MESSAGES, OFF, OLDER, ON, campaign, collects, named, on_record, start_campaign
-from support.commands import PATHS, AnsibleCommands
-from support.deployments import SETTINGS, NewDeployment, apply
+from support.commands import PATHS, AnsibleCommands, CommandRun
+from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.drifts import clients_of, run_drift
 from support.plays import ROLE, SHOW, changed, connect_all, most_down, required, restart_slowly, summary, words
 
@@ -100,6 +100,33 @@ def test_overlapping_campaigns_end_with_the_last_one(ansible: AnsibleCommands, n
     assert (one.writes(), one.starts(), collects(one)) == ([], [], OFF)
     assert campaign(ansible, "end", [one], *named("easter")).rc == 0
     assert (collects(one), one.writes(), one.starts(), one.leftovers()) == (ON, [PATCH], ["wacore"], [])
+
+
+def _in_batches(ansible: AnsibleCommands, pair: Deployment, *entries: str) -> CommandRun:
+    pair.forget()
+    tasks = [{"include_role": {"name": ROLE, "tasks_from": entry}} for entry in entries]
+    play = {"hosts": "all", "serial": 1, "tasks": tasks}
+    return ansible.playbook([play], pair.inventory(), variables=PATHS["in-process"])
+
+
+def test_plays_with_serial(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    """Each batch restarts the nodes of its own hosts; what that means for a campaign is said where it begins."""
+    pair = new_cluster("pair", PAIR)
+    restart_slowly(pair, 0.5)
+    connect_all(pair)
+    warning = "pair-b is of a later batch (serial), so its Coreapps go on collecting until then"
+    began = _in_batches(ansible, pair, "campaign_begin")
+    assert began.rc == 0, began.output
+    assert (collects(pair), pair.writes(), sorted(pair.starts()), most_down(pair)) == (OFF, [PATCH], NODES, 1)
+    assert words(began).count(warning) == 1, began.output
+    ended = _in_batches(ansible, pair, "campaign_end")
+    assert ended.rc == 0, ended.output
+    assert (collects(pair), pair.writes(), sorted(pair.starts()), most_down(pair)) == (ON, [PATCH], NODES, 1)
+    assert (pair.leftovers(), warning in words(ended)) == ([], False)
+    both = _in_batches(ansible, pair, "campaign_begin", "campaign_end")
+    assert both.rc == 0, both.output
+    assert words(both).count(warning) == 1, both.output
+    assert (collects(pair), pair.leftovers(), most_down(pair)) == (ON, [], 1)
 
 
 def test_key_of_an_older_client(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
