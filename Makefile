@@ -11,7 +11,7 @@ SETUP = $(PYTHON) tests/setup
 GROUPS = unit integration smoke containers molecule sanity lint build
 
 .DEFAULT_GOAL := help
-.PHONY: help test thorough kills demo bench docs format clean python $(GROUPS)
+.PHONY: help test thorough kills coverage mutants demo bench docs format clean python $(GROUPS)
 
 help:  ## show this list
 	@sed -n 's/^\([a-z$$()A-Z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sed 's/$$(GROUPS)/$(GROUPS)/' | expand -t 12
@@ -30,6 +30,12 @@ kills: python  ## runs of the role, killed at random moments, KILLS=60 times
 
 thorough: python  ## `make test` and all that takes too long for it; STEPS="kubernetes" for some of it
 	@WABIZ_THOROUGH=1 $(SETUP) run --pytest="$(ARGS)" $(STEPS)
+
+coverage: python  ## which branches of the shipped code the tests leave out; ARGS="tests/unit/plugins" for some tests
+	@$(SETUP) coverage --pytest="$(ARGS)"
+
+mutants: python  ## changes of the code that decides, which unit tests have to notice; MODULES="_plan", SAMPLE=100 of each
+	@$(SETUP) mutants --sample $(or $(SAMPLE),0) $(MODULES)
 
 demo: python  ## the main job on local emulated clients, without a container engine
 	@$(SETUP) exec tests/demo/demo.py $(ARGS)

@@ -21,11 +21,29 @@ from docs_site import build_site
 from engine import Engine, running_engine, stop_engine
 from images import ensure_images
 from locations import CACHE, EMULATOR, LOGS, ROOT
+from mutants import measure as measure_mutants
 from progress import SetupFailed, fail, say, stop_running
 from runner import SIDE_BY_SIDE, run_steps, summarize
 from steps import all_steps, engine_or_fault, environments_of, needs_engine
 from trees import link_collection
-from venvs import BENCH, DOCS, LINT, Environment, core_version, ensure_environment, ensure_pip, newest_core
+from venvs import (
+    BENCH,
+    COVERAGE,
+    DOCS,
+    LINT,
+    MUTANTS,
+    Environment,
+    core_version,
+    ensure_environment,
+    ensure_pip,
+    newest_core,
+)
+
+# What runs the shipped code inside Ansible's processes adds what no unit test reaches.
+COVERED_BY = (
+    "tests/unit/plugins",
+    *(f"tests/integration/{folder}" for folder in ("role", "drift", "export", "campaign")),
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     script.add_argument("script", help="path from the root of the repository")
     script.add_argument("arguments", nargs=argparse.REMAINDER)
     commands.add_parser("docs", help="build the documentation site")
+    coverage = commands.add_parser("coverage", help="run tests and tell which of the shipped code they leave out")
+    coverage.add_argument("--pytest", default="", metavar="ARGUMENTS", help="other tests, or arguments for pytest")
+    mutants = commands.add_parser("mutants", help="change the shipped code and see whether the unit tests notice")
+    mutants.add_argument("--sample", type=int, default=0, metavar="NUMBER", help="mutants of each module, 0 for all")
+    mutants.add_argument("modules", nargs="*", help="such as _plan; all by default")
     commands.add_parser("format", help="bring the Python files into their form")
     commands.add_parser("clean", help="remove all that the set-up made")
     options = parser.parse_args(arguments)
@@ -54,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return execute([options.script, *options.arguments], bench=options.bench)
             case "docs":
                 return build_docs()
+            case "coverage":
+                return measure_coverage(options.pytest.split())
+            case "mutants":
+                prepare([MUTANTS])
+                return measure_mutants(options.modules, options.sample)
             case "format":
                 return format_code()
             case _:
@@ -131,6 +159,25 @@ def build_docs() -> int:
     prepare([DOCS])
     say(f"  site in {build_site(DOCS)}")
     return 0
+
+
+def measure_coverage(arguments: Sequence[str]) -> int:
+    """Run the unit tests of what is shipped, and what runs it inside Ansible's processes; tell what was left out."""
+    prepare([COVERAGE])
+    env, python = COVERAGE.variables(), COVERAGE.python
+    (CACHE / "coverage").mkdir(parents=True, exist_ok=True)
+    tests = arguments or COVERED_BY
+    commands = (
+        ["erase"],
+        ["run", "-m", "pytest", "-q", "-m", "not containers and not thorough", *tests],
+        ["combine", "--quiet"],
+        ["report", "--show-missing", "--skip-covered"],
+    )
+    codes = [
+        subprocess.run([python, "-m", "coverage", *command], cwd=ROOT, env=env, check=False).returncode
+        for command in commands
+    ]
+    return max(codes)
 
 
 def format_code() -> int:

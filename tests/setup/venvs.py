@@ -88,6 +88,16 @@ BENCH = Environment(
     (*TEST_REQUIREMENTS, ROOT / "tests" / "bench" / "requirements.txt"),
 )
 
+# What tells which lines of the shipped code the tests run.
+COVERAGE = Environment(
+    "coverage", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (*TEST_REQUIREMENTS, REQUIREMENTS / "coverage.txt")
+)
+
+# What changes the shipped code to see whether a test notices.
+MUTANTS = Environment(
+    "mutants", ("3.12", "3.13", "3.14", "3.11"), "ansible-core", (*TEST_REQUIREMENTS, REQUIREMENTS / "mutants.txt")
+)
+
 # Clients of the API that others wrote: what they need must not end up beside the code under test.
 OTHER_CLIENTS = Environment(
     "other-clients", ("3.12", "3.13", "3.14", "3.11", "3.10"), "", (REQUIREMENTS / "other-clients.txt",)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.plugins.loader import connection_loader
 from ansible.template import Templar
+
+from support.deployments import Deployment
 
 try:
     from ansible.template import trust_as_template
@@ -88,7 +91,12 @@ class Play:
         templar = Templar(loader=loader, variables=variables)
         module = importlib.import_module(f"ansible_collections.wabiz.onprem.plugins.action.{name}")
         action = module.ActionModule(task, connection, context, loader, templar, None)
-        action._execute_module = self._execute
+
+        def execute(module_name: str = "", module_args: Mapping[str, Any] | None = None, **_more: Any) -> Result:
+            self.modules.append((module_name, dict(module_args or {}), bool(task.check_mode)))
+            return self.answers.pop(0) if self.answers else {"changed": False}
+
+        action._execute_module = execute
         return action
 
     def run(self, name: str, host: str, /, **args: Any) -> Result:
@@ -105,6 +113,9 @@ class Play:
         results += [self.run("wa_settings_step", item.get("delegate_to", host), step=item) for item in restarts]
         return results
 
-    def _execute(self, module_name: str = "", module_args: Mapping[str, Any] | None = None, **_more: Any) -> Result:
-        self.modules.append((module_name, dict(module_args or {}), self.check_mode))
-        return self.answers.pop(0) if self.answers else {"changed": False}
+
+def play(deployment: Deployment, values: dict[str, Any] | None = None, **more: Any) -> Play:
+    """A play with the role on the hosts of a deployment; `more` are fields of the play, or variables of the role."""
+    fields = {name: more.pop(name) for name in ("tags", "skip_tags", "check_mode", "batch", "keywords") if name in more}
+    task = {"wa_settings_values": values if values is not None else {}, "ansible_python_interpreter": sys.executable}
+    return Play(deployment.inventory(), {**task, **more}, **fields)

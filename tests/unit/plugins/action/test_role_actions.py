@@ -5,61 +5,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+import os
 from typing import Any
 
 import pytest
-from acting import Play, Result
-from ansible import constants
+from acting import Result, play
 
 from support.deployments import Deployment
-from support.emulator import Emulator, running_emulator
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with running_emulator(tmp_path_factory.mktemp("emulator"), 60) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def clusters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    with running_emulator(
-        tmp_path_factory.mktemp("clusters"), 20, "master1,wacore1,wacore2", "--switch", "shards=2"
-    ) as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def run_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    place = tmp_path / "run"
-    place.mkdir()
-    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(place))
-
-
-@pytest.fixture
-def single(emulator: Emulator, tmp_path: Path) -> Deployment:
-    return _unused(Deployment("one", emulator.new_client(), {"one": ["wacore"]}, tmp_path))
-
-
-@pytest.fixture
-def pair(clusters: Emulator, tmp_path: Path) -> Deployment:
-    return _unused(Deployment("duo", clusters.new_client(), {"a": ["wacore1"], "b": ["wacore2"]}, tmp_path))
-
-
-def _unused(deployment: Deployment) -> Deployment:
-    """Once its nodes have started."""
-    deployment.forget()
-    return deployment
-
-
-def play(deployment: Deployment, values: dict[str, Any] | None = None, **more: Any) -> Play:
-    """A play with the role on the hosts of a deployment; `more` are fields of the play, or variables of the role."""
-    fields = {name: more.pop(name) for name in ("tags", "skip_tags", "check_mode", "batch", "keywords") if name in more}
-    task = {"wa_settings_values": values if values is not None else {}, "ansible_python_interpreter": sys.executable}
-    return Play(deployment.inventory(), {**task, **more}, **fields)
 
 
 def begin(deployment: Deployment, values: dict[str, Any] | None = None, host: str = "", **more: Any) -> Result:
@@ -299,3 +251,79 @@ def test_settings_that_are_refused_leave_nothing_pending(single: Deployment) -> 
     results = play(single, {"log_level": "error"}).role("one")
     assert [("1009" in result["msg"]) for result in results if result.get("failed")] == [True]
     assert (single.pending(), single.starts()) == ([], [])
+
+
+# --- campaigns, and what is left for later -----------------------------------------------------------------------
+
+
+def test_a_campaign_there_and_back(single: Deployment) -> None:
+    fleet = play(single, {"heartbeat_interval": 7}, wa_campaign_name="summer")
+    begun = fleet.run("wa_settings_begin", "one", entry="campaign_begin")
+    assert (begun.get("failed", False), begun["changed"], begun["goes_on"]) == (False, True, False)
+    assert single.client.control.effective()["garbagecollector_enable"]["messages"] is False
+    told = fleet.run("wa_settings_begin", "one")
+    assert "summer" in str(told["warnings"])
+    assert single.client.control.effective()["heartbeat_interval"] == 7
+    ended = fleet.run("wa_settings_begin", "one", entry="campaign_end")
+    assert (ended.get("failed", False), ended["changed"]) == (False, True)
+    assert single.client.control.effective()["garbagecollector_enable"]["messages"] is True
+
+
+def test_a_campaign_of_a_cluster_is_begun_by_the_first_of_its_hosts(pair: Deployment) -> None:
+    fleet = play(pair, wa_campaign_name="summer")
+    assert fleet.run("wa_settings_begin", "a", entry="campaign_begin")["steps"]
+    other = fleet.run("wa_settings_begin", "b", entry="campaign_begin")
+    assert (other["steps"], other["msg"]) == ([], "another host does this for cluster duo")
+
+
+@pytest.mark.parametrize("tags", [("other",), ("tagged",)])
+def test_a_campaign_needs_a_name_and_a_tag_of_the_role(single: Deployment, tags: tuple[str, ...]) -> None:
+    found = play(single, wa_campaign_name=["summer"], tags=tags).run("wa_settings_begin", "one", entry="campaign_begin")
+    assert found.get("failed", False) == (tags == ("tagged",))
+    assert ("wa_campaign_name" in str(found.get("msg"))) == (tags == ("tagged",))
+    assert single.client.verbs() == []
+
+
+def test_the_playbook_writes_for_a_single_client_and_leaves_the_restart_to_its_handler(single: Deployment) -> None:
+    fleet = play(single, {"log_level": "error"})
+    found = fleet.run("wa_settings_begin", "one", later=True)
+    assert (found["changed"], found["steps"], found["is_done"]) == (True, [], False)
+    assert (len(single.writes()), single.pending(), single.starts()) == (1, ["wacore"], [])
+    done = fleet.run("wa_settings_begin", "one", entry="pending")
+    assert (done["failed"], done["goes_on"], single.pending(), single.starts()) == (False, False, [], ["wacore"])
+
+
+def test_the_playbook_is_done_with_what_needs_no_restart(single: Deployment) -> None:
+    found = play(single, {"heartbeat_interval": 7}).run("wa_settings_begin", "one", later=True)
+    assert (found["changed"], found["is_done"], found["goes_on"]) == (True, True, False)
+
+
+def test_the_playbook_leaves_a_cluster_to_its_handler(pair: Deployment) -> None:
+    fleet = play(pair, {"log_level": "error"})
+    found = fleet.run("wa_settings_begin", "a", later=True)
+    assert (found["changed"], found["is_done"], pair.writes(), pair.starts()) == (True, False, [], [])
+    left = fleet.run("wa_settings_begin", "a", entry="pending")
+    assert left["steps"], "the handler has nothing to do"
+    for item in left["steps"]:
+        fleet.run("wa_settings_step", item.get("delegate_to", "a"), step=item)
+    assert pair.writes() == ["PATCH /v1/settings/application"]
+
+
+def test_restart_always_restarts_what_has_not_changed(single: Deployment) -> None:
+    single.client.control.store({"log_level": "error"})
+    results = play(single, {"log_level": "error"}, wa_settings_restart="always").role("one")
+    assert results[-1]["wa_settings_summary"]["restarted"] == ["wacore on one"]
+    assert single.writes() == []
+
+
+def test_the_environment_of_the_task_is_that_of_the_request(
+    single: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", {**os.environ, "NO_PROXY": ""})
+    # A port on which nobody listens, for an address that is nobody's.
+    proxy = {"HTTPS_PROXY": "http://127.0.0.1:9"}
+    more = {"wa_settings_api_url": "https://192.0.2.1", "wa_settings_retries": 0}
+    fleet = play(single, {"heartbeat_interval": 7}, keywords={"environment": [proxy]})
+    fleet.hosts["one"].update(more)
+    found = fleet.run("wa_settings_begin", "one")
+    assert (found["failed"], "proxy" in found["msg"].lower()) == (True, True), found["msg"]
