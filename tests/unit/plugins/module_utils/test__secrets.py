@@ -217,3 +217,149 @@ def test_what_holds_a_mask() -> None:
     masked = _secrets.mask({"a": [{"url": "https://h/?canary"}], "n": 5})
     assert _secrets.holds_mask(masked)
     assert not _secrets.holds_mask({"a": ["*******", 5, None], "********": 1})
+
+
+# What servers, proxies and libraries make of one letter of a secret.
+ENCODED = {
+    "/": (
+        *("/", r"\/", r"\\\/", "%2F", "%2f", "%252F", "%2525252F", r"\u002f", r"\u002F", r"\\u002f", r"\x2f", r"\\x2F"),
+        *("&#47;", "&#0047;", "&amp;#47;", "&amp;amp;#47;", "&#x2f;", "&#X2F;", "&#x002f;", "&amp;#x2F;"),
+    ),
+    '"': ('"', r"\"", "%22", "&quot;", "&amp;quot;", "&#34;", "&#x22;", r"\x22", r"\u0022"),
+    "'": ("'", r"\'", "%27", "&apos;", "&amp;apos;", "&#39;", "&#x27;"),
+    "&": ("&", "&amp;", "&amp;amp;", "%26", "&#38;", r"\u0026"),
+    "<": ("<", "&lt;", "%3C", "%3c", r"\u003c", r"\u003C"),
+    " ": (" ", "  ", "+", "%20", r"\u0020", "&#32;", r"\x20"),
+    "\n": (" ", "\n", r"\n", r"\\n", "%0A", "%0a", r"\u000a", "&#10;", r"\x0a"),
+    "\r": (r"\r", "%0D", r"\x0d"),
+    "\t": ("\t", r"\t", "%09", r"\x09"),
+    "\\": ("\\", r"\\", "%5C", "%5c", "%255C", "&#92;", "&#x5c;", "&#X5C;", "&amp;#92;"),
+    "\xe9": (
+        *("\xe9", "%C3%A9", "%c3%a9", "%25C3%25A9", r"\u00e9", r"\u00E9", r"\xe9", r"\xc3\xa9", r"\\xC3\\xA9"),
+        *("\xc3\xa9", "&eacute;", "&amp;eacute;", "&#233;", "&#xe9;", "&#XE9;"),
+    ),
+    "\x80": (r"\x80", r"\xc2\x80", "%C2%80", r"\u0080"),
+    "\x7f": (r"\x7f", "%7F", r"\u007f"),
+    "\xff": (r"\xff", r"\xc3\xbf", "&yuml;", "&#255;"),
+    "\u0100": ("\u0100", r"\u0100", r"\xc4\x80", "%C4%80", "&#256;", "&#x100;"),
+    "\U0001f600": (r"\ud83d\ude00", r"\uD83D\uDE00", "%F0%9F%98%80", r"\xf0\x9f\x98\x80", "&#128512;", "&#x1f600;"),
+    "\udc80": (r"\udc80", r"\uDC80", "%ED%B2%80"),
+}
+
+
+@pytest.mark.parametrize("letter", ENCODED, ids=ascii)
+def test_a_secret_in_every_encoding(letter: str) -> None:
+    secret = f"canary{letter}yranac"
+    for encoded in ENCODED[letter]:
+        assert _secrets.scrub(f"echo of canary{encoded}yranac, it was", [secret]) == "echo of ********, it was", encoded
+    # Another letter makes it another text.
+    for other in ("", "z", "%2E", "&#46;", r"\u002e", r"\x2e", "&period;"):
+        assert "canary" in _secrets.scrub(f"echo of canary{other}yranac, it was", [secret]), other
+
+
+@pytest.mark.parametrize(
+    ("text", "secret", "line"),
+    [
+        ("canary%2F%3Fend", "canary/?end", "********"),
+        ("so canary \t\n end", "canary \t\n end", "so ********"),
+        (r"so canary\\\\end", r"canary\\end", "so ********"),
+        ("so canary", "  canary  ", "so ********"),
+        ("abc abcd abcde", "abc", "abc abcd abcde"),
+        ("abc abcd abcde", "abcd", "abc ******** abcde"),
+        ("1234567 12345678 x1234567", "1234567", "******** 12345678 x1234567"),
+        ("12345678x", "12345678", "********x"),
+        ("abcdefg abcdefgx", "abcdefg", "******** abcdefgx"),
+        ("xabcdefghx", "abcdefgh", "x********x"),
+        ("a" * 128 + "tail", "a" * 128, "********tail"),
+        ("so " + "a" * 128 + "b" * 9 + " end", "a" * 129, "so ******** end"),
+    ],
+)
+def test_scrub_at_the_edges(text: str, secret: str, line: str) -> None:
+    assert _secrets.scrub(text, [secret]) == line
+
+
+def test_of_a_very_long_text_the_end_may_be_half_a_secret() -> None:
+    whole = "x" * 16_377 + " canary"
+    assert _secrets.scrub(whole, ["canaries"]) == whole
+    assert _secrets.scrub(f"{whole}ies", ["canaries"]) == whole[:-64]
+    assert _secrets.scrub("x" * 16_385, []) == "x" * 16_384
+    assert _secrets.scrub("x" * 16_385, ["y" * 4000]) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "texts"),
+    [
+        ("abc", set()),
+        ("abcd", {"abcd"}),
+        (123, set()),
+        (1234, {"1234"}),
+        (12.5, {"12.5"}),
+        (True, set()),
+        (None, set()),
+        ({"abcde": "fghi"}, {"fghi"}),
+        (["abcd", ("efgh", {"x": [5678]})], {"abcd", "efgh", "5678"}),
+        ([], set()),
+    ],
+)
+def test_texts_in(value: Any, texts: set[str]) -> None:
+    assert _secrets.texts_in(value) == texts
+
+
+@pytest.mark.parametrize(
+    ("username", "password", "secrets"),
+    [
+        ("me", "canary", {"canary", "bWU6Y2FuYXJ5"}),
+        ("me", "canary1", {"canary1", "bWU6Y2FuYXJ5MQ"}),
+        ("me", "c\xe9??>>~", {"c\xe9??>>~", "bWU6Y8OpPz8+Pn4", "bWU6Y8OpPz8-Pn4"}),
+        ("me", "canary\udcff", {"canary\udcff", "bWU6Y2FuYXJ5/w", "bWU6Y2FuYXJ5_w"}),
+        ("me", "canary\ud800", {"canary\ud800"}),
+    ],
+)
+def test_basic_credentials(username: str, password: str, secrets: set[str]) -> None:
+    assert _secrets.basic_credentials(username, password) == secrets
+    settings = {"username": username, "password": password}
+    assert _secrets.find_secrets([settings]) == {text for text in secrets if len(text) >= 4}
+    assert _secrets.find_secrets({**settings, "username": 5}) == {password}
+
+
+@pytest.mark.parametrize(
+    ("url", "secrets"),
+    [
+        ("https://me:canary@h/", {"me:canary", "canary"}),
+        ("https://user:canary@h/", {"user:canary", "user", "canary"}),
+        ("https://user@h/", {"user"}),
+        ("https://user:ca:nary@h/", {"user:ca:nary", "user", "ca:nary"}),
+        ("https://h/?a=one1&b=two2;c=three&four", {"a=one1&b=two2;c=three&four", "one1", "two2", "three", "four"}),
+        ("https://h/?a=b=cdef", {"a=b=cdef", "b=cdef"}),
+        ("https://h/?a=can+ary", {"a=can+ary", "a=can ary", "can+ary", "can ary"}),
+        ("https://h/?query#frag#ment", {"query#frag#ment", "query", "frag#ment"}),
+        ("https://h/#frag?ment", {"frag?ment"}),
+        ("user:canary@h/?more", {"user:canary", "user", "canary", "more"}),
+        ("https://me:1?canary@h", {"me:1?canary", "1?canary", "canary@h"}),
+        ("https://h/?abc", set()),
+        ("https://h/a", set()),
+    ],
+)
+def test_url_secrets(url: str, secrets: set[str]) -> None:
+    assert _secrets.url_secrets(url) == secrets
+
+
+def test_of_a_query_with_very_many_parts_the_rest_is_one_secret() -> None:
+    found = _secrets.url_secrets("https://h/?" + "&".join(f"a=v{number:04}" for number in range(110)))
+    assert {"v0000", "v0099"} <= found
+    assert "v0100" not in found
+    assert any(text.startswith("v0100&a=v0101&") for text in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (" https://h/?canary and more ", " https://h/?********"),
+        ("see https://h/?canary and more", "see https://h/?******** and more"),
+        ("x%://h/?canary'no-blank", "x%://h/?********"),
+        ("nothing?canary", "nothing?canary"),
+    ],
+)
+def test_a_text_that_is_a_url_or_holds_one(text: str, masked: str) -> None:
+    assert _secrets.mask(text) == masked
+    assert ("canary" in "".join(_secrets.find_secrets(text))) == (text != masked)
