@@ -247,7 +247,7 @@ ENCODED = {
 }
 
 
-@pytest.mark.parametrize("letter", ENCODED, ids=ascii)
+@pytest.mark.parametrize("letter", ENCODED, ids=lambda letter: f"{ord(letter):x}")
 def test_a_secret_in_every_encoding(letter: str) -> None:
     secret = f"canary{letter}yranac"
     for encoded in ENCODED[letter]:
