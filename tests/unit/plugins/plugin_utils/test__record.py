@@ -305,6 +305,20 @@ def test_a_restart_pays_for_the_demands_up_to_its_own() -> None:
     assert settle(begun, coreapp("b"), 1).returning == begun.returning
 
 
+def test_the_name_in_health_that_has_to_come_back_is_on_record() -> None:
+    begun = begin_restart(demanded(EMPTY, coreapp("a")), coreapp("a"), "a:1")
+    kept = parse(render(begun), begun.cluster, begun.host)
+    assert kept.returning is not None
+    assert kept.returning.listed == "a:1"
+    assert kept == begun
+
+
+def test_what_was_sent_is_known_in_whatever_order() -> None:
+    sent = Sent("salt", None)
+    assert sent.digest("x", {"a": 1, "b": 2}) == sent.digest("x", {"b": 2, "a": 1})
+    assert sent.digest("x", {"a": 1}) != sent.digest("y", {"a": 1})
+
+
 def test_nothing_is_left_of_a_record_that_is_paid() -> None:
     record = note_written(demanded(EMPTY, coreapp("a")), [coreapp("a")])
     paid = settle(begin_restart(record, coreapp("a")), coreapp("a"), 1)
