@@ -78,8 +78,9 @@ class FleetAction(RoleAction):
         return {f"{prefix}{name}": value for name, value in args.items() if value not in (None, "")}
 
     def _hosts(self) -> list[str]:
-        """The hosts of the play that has asked the clients."""
-        return list(recall("hosts", self.kind))
+        """The hosts of the play that has asked the clients; of this one, if they were asked in it."""
+        known = recall("hosts", self.kind)
+        return [str(host) for host in (self._vars["ansible_play_hosts_all"] if known is None else known)]
 
     def _left(self) -> Result:
         """The clients that only another host can ask."""
