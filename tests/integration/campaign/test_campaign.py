@@ -484,7 +484,7 @@ def test_killed_at_any_moment_and_repeated(
             assert client.pending() == [], label
 
 
-@pytest.mark.parametrize("playbook", ["campaign_begin", "campaign_end", "reset", "drift"])
+@pytest.mark.parametrize("playbook", ["campaign_begin", "campaign_end", "reset", "drift", "export"])
 def test_target_that_matches_no_host_is_refused(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:
@@ -495,6 +495,26 @@ def test_target_that_matches_no_host_is_refused(
     run = ansible.run(["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}", "-e", "target=singels"])
     assert run.rc != 0, run.output
     assert "no host matches singels" in words(run)
+    # Also where --limit leaves localhost out.
+    limited = [f"wabiz.onprem.{playbook}", "--limit", "one", "-e", "target=two"]
+    inventory = ansible.inventory({**one.inventory(), "two": {}}, {"ansible_python_interpreter": sys.executable})
+    run = ansible.run(["ansible-playbook", "-i", str(inventory), *limited])
+    assert run.rc != 0, run.output
+    assert "no host matches two within --limit one" in words(run)
+    assert one.client.verbs() == []
+
+
+@pytest.mark.parametrize("playbook", ["campaign_begin", "reset"])
+def test_no_target_is_refused_with_limit_and_tags_as_well(
+    ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
+) -> None:
+    one = new_single()
+    one.forget()
+    inventory = ansible.inventory(one.inventory(), {"ansible_python_interpreter": sys.executable})
+    command = ["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}"]
+    run = ansible.run([*command, "--limit", "one", "--tags", "settings"])
+    assert run.rc != 0, run.output
+    assert "target: say which hosts" in words(run)
     assert one.client.verbs() == []
 
 
