@@ -25,7 +25,9 @@ Play = dict[str, Any]
 def _looped(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
     """A loop of include_role, every variable taken from the loop's."""
     variables = {name: f"{{{{ item.{name} }}}}" for name in clients[0]}
-    return {"vars": {"clients": clients}, "tasks": [{**include(**variables), "loop": "{{ clients }}"}]}
+    # With a label, since Ansible shows the item of a loop, which has the token in it.
+    looped = {"loop": "{{ clients }}", "loop_control": {"label": "{{ item.wa_settings_api_url }}"}}
+    return {"vars": {"clients": clients}, "tasks": [{**include(**variables), **looped}]}
 
 
 def _roles_twice(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
