@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -260,3 +261,130 @@ def test_the_reason_of_a_failure_is_without_its_traceback() -> None:
     assert reason_of({"module_stderr": traceback}) == "urllib3.exceptions.MaxRetryError: refused"
     assert reason_of({"msg": "pods is forbidden"}) == "pods is forbidden"
     assert reason_of({}) == "no answer"
+
+
+class Cluster:
+    """Deployments and pods, and what becomes of the pods after a restart: what is seen at each look, one by one."""
+
+    def __init__(self, found: list[Object], pods: list[list[Object]]) -> None:
+        self.found, self.pods = found, pods
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+
+    def run(self, command: str) -> str:
+        raise AssertionError(command)
+
+    def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+        if name == "kubernetes.core.k8s":
+            self.calls.append((str(arguments["state"]), dict(arguments)))
+            return {"changed": True}
+        if arguments["kind"] == "Deployment":
+            return {"resources": self.found}
+        return {"resources": self.pods.pop(0) if len(self.pods) > 1 else self.pods[0]}
+
+
+def member(*names: str) -> Member:
+    return Member("h", True, "kubernetes", names or ("wa/coreapp",), PATTERN, (), "", {"kubeconfig": "/etc/kube"})
+
+
+def restart(cluster: Cluster, patience: float = 60) -> None:
+    (node,) = Kubernetes.look(cluster, member())
+    Kubernetes.restart(cluster, member(), node, 10, patience)
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    clock = [0.0]
+    waited: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr("time.sleep", sleep)
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    return waited
+
+
+def test_a_rollout_is_over_when_the_new_pod_is_ready_and_the_old_one_gone(pauses: list[float]) -> None:
+    old, starting, new = pod("1"), pod("2", ready=False), pod("2")
+    cluster = Cluster([deployment()], [[old], [old], [old, new], [starting], [new]])
+    restart(cluster)
+    ((state, arguments),) = cluster.calls
+    assert (state, arguments["name"], arguments["namespace"]) == ("patched", "coreapp", "wa")
+    assert arguments["kubeconfig"] == "/etc/kube"
+    annotations = arguments["definition"]["spec"]["template"]["metadata"]["annotations"]
+    assert list(annotations) == ["kubectl.kubernetes.io/restartedAt"]
+    assert len(pauses) == 3
+
+
+def test_of_several_pods_one_is_taken_away(pauses: list[float]) -> None:
+    first, second, new = pod("1"), pod("2"), pod("3")
+    cluster = Cluster([deployment(replicas=2)], [[first, second], [first, second], [second, new]])
+    node = next(node for node in Kubernetes.look(cluster, member()) if node.id == "1")
+    Kubernetes.restart(cluster, member(), node, 10, 60)
+    ((state, arguments),) = cluster.calls
+    assert (state, arguments["kind"], arguments["name"]) == ("absent", "Pod", "coreapp-1")
+    assert len(pauses) == 1
+
+
+@pytest.mark.parametrize(
+    ("successor", "status", "said"),
+    [
+        (pod("2", ready=False, waiting="ImagePullBackOff"), {}, "coreapp-2: ImagePullBackOff; 0 of 1 pods are ready"),
+        (pod("2", going=True), {}, "0 of 1 pods are ready"),
+        (
+            pod("2", ready=False),
+            {"conditions": [{"reason": "ProgressDeadlineExceeded", "message": "timed out"}]},
+            "ProgressDeadlineExceeded: timed out; 0 of 1 pods are ready",
+        ),
+    ],
+)
+def test_a_rollout_that_fails_says_why(pauses: list[float], successor: Object, status: Object, said: str) -> None:
+    cluster = Cluster([{**deployment(), "status": status}], [[pod("1")], [successor]])
+    with pytest.raises(Problem, match=said):
+        restart(cluster, patience=5)
+    assert sum(pauses) < 10
+    assert (pauses == []) == bool(status), "a Deployment that gave up is not waited for"
+
+
+def test_a_deployment_that_is_gone_or_paused(pauses: list[float]) -> None:
+    cluster = Cluster([deployment()], [[pod("1")]])
+    (node,) = Kubernetes.look(cluster, member())
+    cluster.found = []
+    with pytest.raises(Problem, match="Deployment wa/coreapp is gone"):
+        Kubernetes.restart(cluster, replace(member(), containers=()), node, 10, 60)
+    paused = deployment()
+    paused["spec"]["paused"] = True
+    with pytest.raises(Problem, match="Deployment wa/coreapp is paused"):
+        Kubernetes.look(Cluster([paused], [[]]), member())
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"failed": True, "msg": "no such kubeconfig"}, "kubernetes: no such kubeconfig"),
+        ({"api_found": False, "resources": []}, "kubernetes: the API server did not answer, or did not accept"),
+        ({"api_found": False, "msg": "forbidden"}, "kubernetes: forbidden"),
+    ],
+)
+def test_an_api_server_that_does_not_answer(answer: Object, said: str) -> None:
+    class Silent(Cluster):
+        def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+            return answer
+
+    with pytest.raises(Problem, match=said):
+        Kubernetes.look(Silent([], [[]]), member())
+
+
+def test_deployments_of_all_namespaces_where_none_is_named() -> None:
+    asked: list[Any] = []
+
+    class Asked(Cluster):
+        def module(self, name: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
+            asked.append(arguments.get("namespace"))
+            return {"resources": []}
+
+    for names in (("app=coreapp",), ("two/coreapp", "one/coreapp")):
+        with pytest.raises(Problem, match="no such Deployment"):
+            Kubernetes.deployments(Asked([], [[]]), member(*names))
+    assert asked == [None, "one", "two"]
