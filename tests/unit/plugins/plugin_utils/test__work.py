@@ -1277,3 +1277,44 @@ def test_a_collection_that_fails_is_told() -> None:
     client.provided = {"failed": True, "msg": "error 1014"}
     work = campaign(client, False, wish={"collect": True})
     assert (work.failure, client.records) == ("error 1014", {})
+
+
+# --- smaller parts -----------------------------------------------------------------------------------------------
+
+
+def test_declared_values_are_of_the_names_that_are_asked_for() -> None:
+    options = {"settings": {"log_level": "error", "heartbeat_interval": 7}, "extra_settings": {"new": {"x": [1]}}}
+    assert _work.declared_values(options, {"log_level", "new.x"}) == {"log_level": "error", "new.x": [1]}
+    assert _work.declared_values({}, {"log_level"}) == {}
+
+
+def test_hosts_that_are_one_machine_have_each_node_restarted_once_and_nothing_left() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("a")]})
+
+    def back(node: Node) -> Node:
+        new = replace(node, incarnation=f"{node.incarnation}+")
+        cluster.nodes["i"] = [new]
+        return new
+
+    cluster.comes_back = back
+    work = whole(cluster)
+    assert work.failure is None
+    assert restarts(cluster) == ["a"]
+    assert (cluster.record("h").nodes, cluster.record("i").nodes) == ((), ())
+
+
+def test_a_node_that_is_needed_alone_is_waited_for_alone() -> None:
+    cluster = Cluster({"h": [coreapp("a")]}, clustered=False)
+    cluster.pending("h", "a")
+    resumed(cluster)
+    assert {arguments["expect_connected"] for arguments in cluster.waits} <= {1}
+    assert restarts(cluster) == ["a"]
+
+
+def test_the_health_asked_for_before_the_demand_counts_for_the_first_restart() -> None:
+    cluster = two()
+    work = made(cluster)
+    play(work, cluster, demand_steps(["h"], health=True, writes=True))
+    assert work._fresh is True
+    assert work._is_known_healthy() is True
+    assert work._is_known_healthy() is False, "an answer counts for the first restart only"
