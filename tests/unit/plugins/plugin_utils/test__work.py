@@ -114,6 +114,7 @@ class Cluster:
                 self.on_write()
             told = {"changed": True, "changed_settings": ["log_level"], "restart_settings": ["log_level"]}
             return {**told, "unverified_settings": [], "client_version": "v1", **self.answer}
+        assert module == "wa_health_info"
         health = self.health()
         result = {
             "nodes": [vars(node) for node in health.nodes],
