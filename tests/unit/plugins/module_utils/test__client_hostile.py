@@ -199,9 +199,10 @@ def test_a_redirect_is_not_read(pki: Pki) -> None:
     assert "the answer is longer than" in str(error) or "redirects to https://h/?********" in str(error)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "identity"])
 def test_what_is_packed_once_is_unpacked(scripted: Scripted, encoding: str) -> None:
-    packed = gzip.compress(b'{"a": 1}') if encoding == "gzip" else zlib.compress(b'{"a": 1}')
+    plain = b'{"a": 1}'
+    packed = {"identity": plain, "deflate": zlib.compress(plain)}.get(encoding) or gzip.compress(plain)
     scripted.answer(200, packed, Content_Encoding=encoding)
     with Client(scripted.connection) as client:
         assert client.get(SETTINGS).body == {"a": 1}
