@@ -32,7 +32,6 @@ MUTATED: dict[str, tuple[str, ...]] = {
         "module_utils/test__client.py",
         "module_utils/test__client_hostile.py",
         "module_utils/test__options.py",
-        "module_utils/test__collection.py",
     ),
     "plugin_utils/_record": ("plugin_utils/test__record.py", "plugin_utils/test__work.py"),
     # Not the exploration: it would notice most of it, after minutes each time.
