@@ -277,7 +277,8 @@ def test_host_that_lost_its_record_learns_of_the_campaign_again(
     (first, _second) = sorted(pair.leftovers())
     first.unlink()
     pair.forget()
-    run = apply(ansible, [pair], DECLARED)
+    # Of both hosts the one with a record may be the one that acts, and it needs nobody else to leave the setting alone.
+    run = apply(ansible, [pair], DECLARED, "--limit", "pair-a")
     assert (run.rc, pair.writes(), pair.starts(), collects(pair)) == (0, [], [], OFF), run.output
     assert f"{MESSAGES} is left alone: campaign campaign is on record" in words(run)
     assert on_record(pair) == [["campaign"], ["campaign"]]
