@@ -23,11 +23,11 @@ Play = dict[str, Any]
 
 
 def _looped(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
-    """A loop of include_role, every variable taken from the loop's."""
-    variables = {name: f"{{{{ item.{name} }}}}" for name in clients[0]}
-    # With a label, since Ansible shows the item of a loop, which has the token in it.
-    looped = {"loop": "{{ clients }}", "loop_control": {"label": "{{ item.wa_settings_api_url }}"}}
-    return {"vars": {"clients": clients}, "tasks": [{**include(**variables), **looped}]}
+    """A loop of include_role, every variable made from the loop's."""
+    # Ansible itself shows the item of a loop, in results at least, and the clients have tokens in them.
+    variables = {name: f"{{{{ clients[item].{name} }}}}" for name in clients[0]}
+    looped = {**include(**variables), "loop": list(range(len(clients)))}
+    return {"vars": {"clients": clients}, "tasks": [looped]}
 
 
 def _roles_twice(ansible: AnsibleCommands, clients: list[Variables]) -> Play:
