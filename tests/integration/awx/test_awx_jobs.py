@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from pathlib import Path
@@ -13,9 +14,11 @@ from typing import Any
 import pytest
 
 from support.awx_jobs import OF_MODULES, Job, launch, run_job
+from support.campaigns import OFF, ON, collects, on_record
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment
 from support.emulator import PASSWORD
+from support.exports import exported
 from support.plays import nodes_in, restart_slowly
 
 QUERY = "canary-query-value"
@@ -188,6 +191,55 @@ def test_target_is_what_the_survey_says(
     assert [single.writes() for single in singles] == [[], writes]
     assert [single.starts() for single in singles] == [[], starts]
     assert_clean(job, ansible)
+
+
+def test_fleet_is_compared_and_exported_by_jobs(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    singles = [new_single(name) for name in ("one", "two")]
+    for single, seconds in zip(singles, (7, 9), strict=True):
+        single.client.control.store({"heartbeat_interval": seconds, "webhooks": {"url": HOOK}})
+        single.forget()
+    reports, files = ansible.outputs / "reports", ansible.outputs / "export"
+    declared = {"wa_settings_values": {"heartbeat_interval": 7, "webhooks": {"url": HOOK}}}
+    answers = {"wa_drift_dir": str(reports), "wa_drift_fail": "false"}
+    drift = run_job(ansible, "WhatsApp drift", singles, credential(singles[0]), answers=answers, variables=declared)
+    assert drift.status == "successful", drift.said()
+    assert_clean(drift, ansible)
+    told = {client["name"]: client["state"] for client in json.loads((reports / "drift.json").read_text())["clients"]}
+    assert told == {"one": "converged", "two": "drifted"}
+    failing = run_job(
+        ansible,
+        "WhatsApp drift",
+        singles,
+        credential(singles[0]),
+        answers={**answers, "wa_drift_fail": "true"},
+        variables=declared,
+    )
+    assert failing.status == "failed", failing.said()
+
+    export = run_job(ansible, "WhatsApp export", singles, credential(singles[0]), answers={"wa_export_dir": str(files)})
+    assert export.status == "successful", export.said()
+    assert_clean(export, ansible)
+    assert {name for name in exported(files) if name.startswith("host_vars/")} == {
+        f"host_vars/{name}/wa_settings.yml" for name in ("one", "two")
+    }
+    assert [single.writes() for single in singles] == [[], []]
+
+
+def test_campaign_begins_and_ends_by_jobs(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    singles = [new_single(name) for name in ("one", "two")]
+    answers = {"target": "two", "wa_campaign_name": "spring"}
+    for which, state, starts in (("begin", OFF, ["wacore"]), ("end", ON, ["wacore"])):
+        for single in singles:
+            single.forget()
+        more = {"wa_campaign_collect": "true"} if which == "end" else {}
+        job = run_job(
+            ansible, f"WhatsApp campaign {which}", singles, credential(singles[0]), answers={**answers, **more}
+        )
+        assert job.status == "successful", job.said()
+        assert_clean(job, ansible)
+        assert [collects(single) for single in singles] == [ON, state]
+        assert [single.starts() for single in singles] == [[], starts]
+    assert on_record(singles[1]) == [None]
 
 
 def test_next_job_does_what_a_cancelled_one_left(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
