@@ -329,7 +329,7 @@ real, drafts = pathlib.Path.replace, []
 def replace(self, target):
     if self.name.startswith(".wa_settings"):
         drafts.append(self)
-        if len(drafts) == 2:
+        if len(drafts) == int(os.environ["KILL_AT"]):
             os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
     return real(self, target)
@@ -339,27 +339,36 @@ pathlib.Path.replace = replace
 
 
 def test_a_kill_leaves_each_file_old_or_new(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    """At each step in which a draft takes the place of a file."""
     fleet = [new_single(name) for name in ("one", "two", "three")]
     place = ansible.inputs / "wa-export"
-    for number, one in enumerate(fleet):
-        store(one, {"heartbeat_interval": 6 + number})
+
+    def declared(seconds: int) -> None:
+        for number, one in enumerate(fleet):
+            store(one, {"heartbeat_interval": seconds + number})
+
+    def read() -> dict[str, str]:
+        """What Ansible reads in the folder; the drafts of a run that was killed are hidden."""
+        return {name: text for name, text in exported(place).items() if "/." not in name}
+
+    declared(6)
     assert run_book(ansible, "export", fleet).rc == 0
-    old = exported(place)
-    for number, one in enumerate(fleet):
-        store(one, {"heartbeat_interval": 16 + number})
-    killing = {"PYTHONPATH": str(ansible.write("killing/sitecustomize.py", KILL).parent)}
-    killed = run_book(ansible, "export", fleet, environment=killing, wa_export_force=True)
-    assert killed.rc == -signal.SIGKILL
-    found = exported(place)
-    # What Ansible reads in the folder; the drafts of the run that was killed are hidden.
-    read = {name: text for name, text in found.items() if "/." not in name}
-    assert len(found) > len(read)
-    assert set(read) == set(old)
-    assert run_book(ansible, "export", fleet, wa_export_force=True).rc == 0
-    new = {name: text for name, text in exported(place).items() if "/." not in name}
-    assert set(new) == set(old)
-    assert sorted(read[name] == new[name] for name in new if old[name] != new[name]) == [False, False, True]
-    assert all(text in (old[name], new[name]) for name, text in read.items())
+    old = read()
+    killing = str(ansible.write("killing/sitecustomize.py", KILL).parent)
+    for step in range(1, len(fleet) + 1):
+        declared(6 + 10 * step)
+        environment = {"PYTHONPATH": killing, "KILL_AT": str(step)}
+        killed = run_book(ansible, "export", fleet, environment=environment, wa_export_force=True)
+        assert killed.rc == -signal.SIGKILL
+        assert len(exported(place)) > len(read())
+        found = read()
+        assert run_book(ansible, "export", fleet, wa_export_force=True).rc == 0
+        new = read()
+        assert set(found) == set(new) == set(old)
+        written = sorted(found[name] == new[name] for name in new if old[name] != new[name])
+        assert written == sorted([True] * (step - 1) + [False] * (len(fleet) - step + 1))
+        assert all(text in (old[name], new[name]) for name, text in found.items())
+        old = new
 
 
 def test_check_mode_writes_nothing(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
