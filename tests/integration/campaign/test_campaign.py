@@ -451,7 +451,64 @@ def test_what_cannot_be_meant_is_refused(
 # --- killed ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", ["single", pytest.param("pair", marks=pytest.mark.thorough)])
+# Ends the run before its n-th step: a request to the API, or a command on a host.
+KILL_BEFORE_A_STEP = """
+import http.client, os, signal, subprocess, sys
+
+MAIN = os.getpid()
+
+def counted(real):
+    def call(self, *words, **more):
+        # Programs that a step starts find this file, too.
+        if sys.argv[0].endswith("ansible-playbook"):
+            with open(os.environ["STEPS"], "a") as steps:
+                steps.write(".")
+            if os.stat(os.environ["STEPS"]).st_size == int(os.environ["KILL_AT"]):
+                os.kill(MAIN, signal.SIGKILL)
+                os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, *words, **more)
+    return call
+
+http.client.HTTPConnection.putrequest = counted(http.client.HTTPConnection.putrequest)
+subprocess.Popen.__init__ = counted(subprocess.Popen.__init__)
+"""
+
+
+@pytest.mark.parametrize("stride", [8, pytest.param(1, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("which", ["begin", "end"])
+def test_killed_before_each_step_and_repeated(
+    ansible: AnsibleCommands, new_single: NewDeployment, which: str, stride: int
+) -> None:
+    client = new_single()
+    # Whether messages are collected, and the campaigns on record.
+    states = {"begin": (OFF, [["campaign"]]), "end": (ON, [None])}
+    other = "end" if which == "begin" else "begin"
+    killing = str(ansible.write("killing/sitecustomize.py", KILL_BEFORE_A_STEP).parent)
+    if which == "end":
+        assert campaign(ansible, other, [client]).rc == 0
+    steps = 0
+    for step in range(1 + SEED % stride, 1000, stride):
+        steps_taken = ansible.inputs / f"steps-{step}"
+        environment = {"PYTHONPATH": killing, "STEPS": str(steps_taken), "KILL_AT": str(step)}
+        killed = campaign(ansible, which, [client], environment=environment)
+        if killed.rc == 0:
+            steps = steps_taken.stat().st_size
+            break
+        label = f"killed before step {step}"
+        assert killed.rc == -signal.SIGKILL, f"{label}\n{killed.output}"
+        # Whenever it is off somebody remembers why.
+        assert collects(client)[0] is True or any(on_record(client)), label
+        again = campaign(ansible, which, [client])
+        assert again.rc == 0, f"{label}\n{again.output}"
+        assert (collects(client), on_record(client), client.pending()) == (*states[which], []), label
+        assert campaign(ansible, other, [client]).rc == 0, label
+        assert (collects(client), on_record(client), client.pending()) == (*states[other], []), label
+    # It has not ended early: at least the settings are read and written, and the record before and after.
+    assert steps > 8
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("shape", ["single", "pair"])
 def test_killed_at_any_moment_and_repeated(
     new_single: NewDeployment, new_cluster: NewDeployment, tmp_path_factory: pytest.TempPathFactory, shape: str
 ) -> None:
