@@ -36,12 +36,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     take,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
-    ClientHealth,
-    Refused,
-    Wanted,
-    refuse_other_clients,
-)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused, Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Record,
     Sent,
@@ -59,9 +54,9 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Context,
     context_from_json,
     context_to_json,
-    health_at,
     others_record,
     report,
+    require_one_client,
     summary_line,
 )
 
@@ -162,7 +157,7 @@ class ActionModule(RoleAction):
                 summary = _summary(pending=record.labels() if record is not None else [])
                 return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
             if options is not None and state != "done":
-                self._refuse_other_clients()
+                self._require_one_client()
             # What is still pending may be on the record of this host only.
             found = self._compare(None if state == "done" else options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
@@ -184,23 +179,16 @@ class ActionModule(RoleAction):
                 found[host] = connection
         return found
 
-    def _refuse_other_clients(self) -> None:
+    def _require_one_client(self) -> None:
         """Sees that one client answers for all hosts of the cluster, if this process can ask. Raises Refused."""
         if self._single or self._api is not None:
             return
         self._is_one_client = True
         others = self._others(Inventory(self._vars, self._render))
-        if not others:
-            return
-        run = Run(check_mode=True, invocation=False)
-
-        def ask(connection: Mapping[str, Any]) -> ClientHealth:
-            return health_at(
-                partial(run_here, "wabiz.onprem.wa_health_info", FLOWS["wa_health_info"], run=run), connection
-            )
-
-        own = ask(self._connection_options())
-        refuse_other_clients(self._cluster, self._own, own, {host: ask(there) for host, there in others.items()})
+        if others:
+            run = Run(check_mode=True, invocation=False)
+            ask = partial(run_here, "wabiz.onprem.wa_health_info", FLOWS["wa_health_info"], run=run)
+            require_one_client(ask, self._cluster, self._own, self._connection_options(), others)
 
     def _may_restart(self) -> bool:
         return self._values["restart"] != "never" and "restart" in self._selected()
@@ -285,7 +273,7 @@ class ActionModule(RoleAction):
         return self._restart_everything("restart")
 
     def _restart_everything(self, kind: str) -> Result:
-        self._refuse_other_clients()
+        self._require_one_client()
         record = self._own_record()
         # Of all hosts of a cluster that come here, the first one acts for all. What is left for a later batch is
         # pending.
@@ -302,7 +290,7 @@ class ActionModule(RoleAction):
         self._read()
         said = {name: self._vars[name] for name in VARIABLES if name in self._vars}
         wish = read_campaign(as_plain(without_omitted(self._templar.template(said), self._vars.get("omit"))))
-        self._refuse_other_clients()
+        self._require_one_client()
         record = self._own_record()
         kind = f"campaign {begins} {wish['name']}"
         first = "settings" in self._selected() and (self._single or self._comes_first(kind))

@@ -95,6 +95,10 @@ tell
 class Problem(Exception):
     """Something could not be found out or done on a host; the message says what, in one line."""
 
+    def of(self, what: str) -> Problem:
+        """The same, with the words for what it is a problem of before it."""
+        return Problem(f"{what}: {self}")
+
 
 class Unreachable(Problem):
     """A host that no connection leads to. reason: what Ansible says of it."""
@@ -102,6 +106,10 @@ class Unreachable(Problem):
     def __init__(self, reason: str) -> None:
         super().__init__(f"unreachable: {reason}")
         self.reason = reason
+
+    def of(self, what: str) -> Problem:
+        """Itself: it has nothing to do with what would have been done there."""
+        return self
 
 
 class Host(Protocol):
@@ -193,10 +201,8 @@ class FileStore:
         values = "\n".join(f"{name}={shlex.quote((word or '').rstrip())}" for name, word in names.items())
         try:
             return read_answer(self._host.run(f"{values}\n{_EXAMINE}\n{script}"), self._directory)
-        except Unreachable:
-            raise  # which has nothing to do with the record
         except Problem as problem:
-            raise Problem(f"{self.name}: {problem}") from None
+            raise problem.of(self.name) from None
 
 
 def read_answer(output: str, directory: str) -> Place:

@@ -214,10 +214,25 @@ def read_client_health(result: Mapping[str, Any] | None) -> ClientHealth:
     return ClientHealth(nodes, bool(result["clustered"]), result.get("shards"))
 
 
-def health_at(ask: Callable[[Mapping[str, Any]], Result], connection: Mapping[str, Any]) -> ClientHealth:
-    """What the client at an address says; unknown where it does not answer within a few seconds."""
-    seconds = min(float(connection.get("timeout") or _PATIENCE), _PATIENCE)
-    return read_client_health(ask({**connection, "timeout": seconds, "retries": 0}))
+def require_one_client(
+    ask: Callable[[Mapping[str, Any]], Result],
+    cluster: str,
+    host: str,
+    connection: Mapping[str, Any],
+    others: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Sees that one client answers for all hosts of a cluster. Raises Refused.
+
+    ask: runs wa_health_info with a connection. host, connection: who acts. others: the connections of the hosts that
+    have other addresses. An address that does not answer within a few seconds is unknown.
+    """
+
+    def health_at(there: Mapping[str, Any]) -> ClientHealth:
+        seconds = min(float(there.get("timeout") or _PATIENCE), _PATIENCE)
+        return read_client_health(ask({**there, "timeout": seconds, "retries": 0}))
+
+    own = health_at(connection)
+    refuse_other_clients(cluster, host, own, {name: health_at(there) for name, there in others.items()})
 
 
 @dataclass
@@ -523,8 +538,10 @@ class Work:
 
     def health(self, port: Port, _host: str) -> Result:
         """Asks for the client's health before anything is demanded."""
-        if self.context.others and not self._is_handed_over:
-            self._refuse_other_clients(port)
+        context = self.context
+        if context.others and not self._is_handed_over:
+            ask = partial(port.api, "wa_health_info")
+            require_one_client(ask, context.cluster, context.host, context.connection, context.others)
         if not self._due:
             return {}
         self._health = read_client_health(port.api("wa_health_info", {}))
@@ -533,16 +550,6 @@ class Work:
             if known.look is not None:
                 known.look = replace(known.look, nodes=as_health_says(known.look.nodes, self._health))
         return {}
-
-    def _refuse_other_clients(self, port: Port) -> None:
-        """Sees that one client answers for all hosts of the cluster. Raises Refused."""
-
-        def ask(connection: Mapping[str, Any]) -> ClientHealth:
-            return health_at(partial(port.api, "wa_health_info"), connection)
-
-        own = ask(self.context.connection)
-        others = {host: ask(connection) for host, connection in self.context.others.items()}
-        refuse_other_clients(self.context.cluster, self.context.host, own, others)
 
     # --- a campaign ------------------------------------------------------------------------------------------
 

@@ -20,7 +20,6 @@ from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Host, Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import COREAPP, MASTER, Node
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Unreachable
 
 IMAGE_PATTERN = r"whatsapp\.biz/coreapp"
 
@@ -166,10 +165,8 @@ class _Engine(Backend):
     def _run(cls, host: Host, command: str) -> str:
         try:
             return host.run(command)
-        except Unreachable:
-            raise
         except Problem as problem:
-            raise Problem(f"{cls.program}: {problem}") from None
+            raise problem.of(cls.program) from None
 
     @classmethod
     def refusal(cls, member: Member) -> str | None:

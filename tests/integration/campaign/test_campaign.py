@@ -542,6 +542,11 @@ def test_killed_at_any_moment_and_repeated(
             assert client.pending() == [], label
 
 
+def _by_name(ansible: AnsibleCommands, hosts: dict[str, Any], playbook: str, *arguments: str) -> CommandRun:
+    inventory = ansible.inventory(hosts, {"ansible_python_interpreter": sys.executable})
+    return ansible.run(["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}", *arguments])
+
+
 @pytest.mark.parametrize("playbook", ["campaign_begin", "campaign_end", "reset", "drift", "export"])
 def test_target_that_matches_no_host_is_refused(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
@@ -549,30 +554,26 @@ def test_target_that_matches_no_host_is_refused(
     """Whoever goes on if it succeeds would go on with nothing done."""
     one = new_single()
     one.forget()
-    inventory = ansible.inventory(one.inventory(), {"ansible_python_interpreter": sys.executable})
-    run = ansible.run(["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}", "-e", "target=singels"])
+    run = _by_name(ansible, one.inventory(), playbook, "-e", "target=singels")
     assert run.rc != 0, run.output
     assert "no host matches singels" in words(run)
     # Also where --limit leaves localhost out.
-    limited = [f"wabiz.onprem.{playbook}", "--limit", "one", "-e", "target=two"]
-    inventory = ansible.inventory({**one.inventory(), "two": {}}, {"ansible_python_interpreter": sys.executable})
-    run = ansible.run(["ansible-playbook", "-i", str(inventory), *limited])
+    run = _by_name(ansible, {**one.inventory(), "two": {}}, playbook, "--limit", "one", "-e", "target=two")
     assert run.rc != 0, run.output
     assert "no host matches two within --limit one" in words(run)
     assert one.client.verbs() == []
 
 
 @pytest.mark.parametrize("playbook", ["campaign_begin", "reset"])
-def test_no_target_is_refused_with_limit_and_tags_as_well(
+def test_no_target_is_refused_with_limit_and_tags_and_if_it_is_empty(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:
     one = new_single()
     one.forget()
-    inventory = ansible.inventory(one.inventory(), {"ansible_python_interpreter": sys.executable})
-    command = ["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}"]
-    run = ansible.run([*command, "--limit", "one", "--tags", "settings"])
-    assert run.rc != 0, run.output
-    assert "target: say which hosts" in words(run)
+    for arguments in ([], ["-e", "target="], ["--limit", "one", "--tags", "settings"]):
+        run = _by_name(ansible, one.inventory(), playbook, *arguments)
+        assert run.rc != 0, run.output
+        assert "target: say which hosts" in words(run)
     assert one.client.verbs() == []
 
 
