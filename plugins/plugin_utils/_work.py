@@ -993,10 +993,10 @@ class Work:
             if watch is not None:
                 watch.stop(_SIGN_AFTER)
         at.started_at = self._clock()
-        if watch is not None and watch.proves_nothing_happened:
+        if watch is not None and (unseen := watch.unseen):
             raise Failed(
-                f"{item.title}, {item.label}: wa_settings_restart_command ended well, but the node stayed connected "
-                f"all the time, so it was not restarted; {self._left()}"
+                f"{item.title}, {item.label}: wa_settings_restart_command ended well, but {unseen}, so its restart "
+                f"does not count; {self._left()}"
             )
         return self._counts
 
@@ -1271,6 +1271,8 @@ class _Watch:
         self._over = threading.Event()
         self._ready = threading.Event()
         self._was_connected = False
+        self._asked = 0
+        self._gap = 0.0
         self._sign = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
 
@@ -1288,8 +1290,11 @@ class _Watch:
             self._thread.join()
 
     @property
-    def proves_nothing_happened(self) -> bool:
-        return self._was_connected and not self._sign.is_set()
+    def unseen(self) -> str:
+        """Why nothing shows that the node restarted; empty if something does."""
+        if not self._was_connected or self._sign.is_set():
+            return ""
+        return f"the node was connected each of the {self._asked} times it was asked, at most {self._gap:.1f} s apart"
 
     def _entries(self, nodes: Sequence[HealthNode]) -> dict[str, str]:
         """What health says of the node: full name to status. A container that was made anew has another full name."""
@@ -1304,8 +1309,11 @@ class _Watch:
                 before = self._entries(ask())
                 self._was_connected = CONNECTED in before.values()
                 self._ready.set()
+                last = time.monotonic()
                 while self._was_connected and not self._over.is_set():
                     now = self._entries(ask())
+                    self._asked += 1
+                    self._gap, last = max(self._gap, time.monotonic() - last), time.monotonic()
                     if now.keys() != before.keys() or CONNECTED not in now.values():
                         self._sign.set()
                         return

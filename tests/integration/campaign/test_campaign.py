@@ -578,6 +578,35 @@ def test_no_target_is_refused_with_limit_and_tags_and_if_it_is_empty(
 
 
 @pytest.mark.parametrize("playbook", ["drift", "export"])
+def test_empty_target_is_refused_in_words(ansible: AnsibleCommands, new_single: NewDeployment, playbook: str) -> None:
+    for target in ("", " "):
+        run = _by_name(ansible, new_single().inventory(), playbook, "-e", json.dumps({"target": target}))
+        assert run.rc != 0, run.output
+        assert "target: it is empty" in words(run)
+
+
+@pytest.mark.parametrize("playbook", ["apply", "campaign_begin", "drift", "export", "reset"])
+def test_target_may_be_a_list_and_may_be_omitted(
+    ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
+) -> None:
+    """As `hosts` of a play, and as an argument of a task; a wrapper passes on what it was given."""
+    one, two = new_single("one"), new_single("two")
+    hosts = {**one.inventory(), **two.inventory()}
+    declared = {"ansible_python_interpreter": sys.executable, "wa_settings_values": {"log_level": "error"}}
+    wrapper = ansible.inputs / "wrapper.yml"
+    play: dict[str, Any] = {"ansible.builtin.import_playbook": f"wabiz.onprem.{playbook}"}
+    by_themselves = playbook not in ("campaign_begin", "reset")
+    asked_with = ((["one", "nobody"], [True, False]), ("{{ mine | default(omit) }}", [by_themselves] * 2))
+    for target, asked in asked_with:
+        for client in (one, two):
+            client.forget()
+        wrapper.write_text(json.dumps([play | {"vars": {"target": target}}]))
+        run = ansible.run(["ansible-playbook", "-i", str(ansible.inventory(hosts, declared)), str(wrapper), "--check"])
+        assert any(asked) or "target: say which hosts" in words(run)
+        assert [bool(client.client.verbs()) for client in (one, two)] == asked, run.output
+
+
+@pytest.mark.parametrize("playbook", ["drift", "export"])
 def test_tags_that_apply_knows_leave_no_task_out(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:
