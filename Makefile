@@ -2,52 +2,58 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Each target sets up what it needs below .cache and runs it. STEPS of one kind can be run by name, and pytest
-# takes further arguments:  make unit ARGS="-k plan"
+# Each target is a session of nox, which is set up below .cache for it: `make list` shows all. pytest takes further
+# arguments:  make unit ARGS="-k plan"
 PYTHON ?= python3
 ARGS ?=
 
-SETUP = $(PYTHON) tests/setup
+NOX_HOME = .cache/nox-home
+NOX = $(NOX_HOME)/bin/nox --no-stop-on-first-error
 GROUPS = unit integration smoke containers molecule sanity lint build
 
 .DEFAULT_GOAL := help
-.PHONY: help test thorough kills coverage mutants demo bench docs format clean python $(GROUPS)
+.PHONY: help list test thorough kills coverage mutants demo bench docs format clean $(GROUPS)
 
 help:  ## show this list
 	@sed -n 's/^\([a-z$$()A-Z]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | sed 's/$$(GROUPS)/$(GROUPS)/' | expand -t 12
 
-python:
+$(NOX_HOME)/done: tests/setup/requirements/nox.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv $(NOX_HOME)
+	@$(NOX_HOME)/bin/pip install --quiet --upgrade -r $<
+	@touch $@
 
-test: python  ## every test and check, with a summary at the end
-	@$(SETUP) run --pytest="$(ARGS)"
+list: $(NOX_HOME)/done  ## all sessions of nox
+	@$(NOX) --list
 
-$(GROUPS): python  ## one group of steps of `make test`
-	@$(SETUP) run --pytest="$(ARGS)" $@
+test: $(NOX_HOME)/done  ## every test and check, with a summary at the end
+	@$(NOX) -s gates -- -- $(ARGS)
 
-kills: python  ## runs of the role, killed at random moments, KILLS=60 times
-	@WABIZ_KILLS=$(or $(KILLS),60) $(SETUP) run --pytest="-k test_kills" promises containers
+$(GROUPS): $(NOX_HOME)/done  ## one group of the gates of `make test`
+	@$(NOX) -s gates -- $@ -- $(ARGS)
 
-thorough: python  ## `make test` and all that takes too long for it; STEPS="kubernetes" for some of it
-	@WABIZ_THOROUGH=1 $(SETUP) run --pytest="$(ARGS)" $(STEPS)
+kills: $(NOX_HOME)/done  ## runs of the role, killed at random moments, KILLS=60 times
+	@WABIZ_KILLS=$(or $(KILLS),60) $(NOX) -s gates -- promises containers -- -k test_kills
 
-coverage: python  ## which branches of the shipped code the tests leave out; ARGS="tests/unit/plugins" for some tests
-	@$(SETUP) coverage --pytest="$(ARGS)"
+thorough: $(NOX_HOME)/done  ## `make test` and all that takes too long for it; GATES="kubernetes" for some of it
+	@WABIZ_THOROUGH=1 $(NOX) -s gates -- $(GATES) -- $(ARGS)
 
-mutants: python  ## changes of the code that decides, which unit tests have to notice; MODULES="_plan", SAMPLE=100 of each
-	@$(SETUP) mutants --sample $(or $(SAMPLE),0) $(MODULES)
+coverage: $(NOX_HOME)/done  ## which branches of the shipped code the tests leave out; ARGS="tests/unit/plugins" for some tests
+	@$(NOX) -s coverage -- $(ARGS)
 
-demo: python  ## the main job on local emulated clients, without a container engine
-	@$(SETUP) exec tests/demo/demo.py $(ARGS)
+mutants: $(NOX_HOME)/done  ## changes of the code that decides, which unit tests have to notice; MODULES="_plan", SAMPLE=100 of each
+	@$(NOX) -s mutants -- --sample $(or $(SAMPLE),0) $(MODULES)
 
-bench: python  ## the measurements
-	@$(SETUP) exec --bench tests/bench/bench.py $(ARGS)
+demo bench docs: $(NOX_HOME)/done
+	@$(NOX) -s $@ -- $(ARGS)
 
-docs: python  ## the documentation site, in .cache/docs
-	@$(SETUP) docs
+demo:  ## the main job on local emulated clients, without a container engine
+bench:  ## the measurements
+docs:  ## the documentation site, in .cache/docs
 
-format: python  ## bring the Python files into their form
-	@$(SETUP) format
+format: $(NOX_HOME)/done  ## bring the Python files into their form
+	@$(NOX) -s format
 
 clean:  ## remove all that these targets made, and stop the engine that they started
-	@$(SETUP) clean
+	@test ! -e $(NOX_HOME)/done || $(NOX) -s clean
+	@rm -rf .cache

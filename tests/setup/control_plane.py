@@ -13,22 +13,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from engine import EngineMissing, install_packages
-from locations import CACHE, LOGS
-from progress import require, say
+from common import CACHE, Missing, can_install, install_packages, require, say
 
 ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 PACKAGES = {"golang-go": "go", "etcd-server": "etcd", "dpkg-dev": "dpkg-source", "rsync": "rsync"}
 APT_SOURCES = Path("/etc/apt")
-LOG = LOGS / "kubernetes-build.log"
 
 
 def ensure_control_plane() -> Path:
-    """Return the folder of the three programs. Raises EngineMissing, or SetupFailed where building them failed."""
+    """Return the folder of the three programs. Raises Missing, or SetupFailed where building them failed."""
     if given := os.environ.get(ASSETS_VARIABLE):
         if missing := _missing(Path(given)):
-            raise EngineMissing(
+            raise Missing(
                 f"{ASSETS_VARIABLE}={given} lacks {', '.join(missing)}. All three are needed, those of Kubernetes in"
                 " one version: https://dl.k8s.io/v<version>/bin/linux/<architecture>/kube-controller-manager"
             )
@@ -38,8 +35,8 @@ def ensure_control_plane() -> Path:
     user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wabiz-onprem"
     place = user_cache / f"kubernetes-{release['ID']}-{release.get('VERSION_ID', '')}-{platform.machine()}"
     if _missing(place):
-        if os.geteuid() != 0 or release["ID"] != "debian":
-            raise EngineMissing(
+        if not can_install() or release["ID"] != "debian":
+            raise Missing(
                 f"{ASSETS_VARIABLE} names no folder with {', '.join(PROGRAMS)}, and only root on Debian can build them"
             )
         _build(place)
@@ -63,7 +60,7 @@ def _build(place: Path) -> None:
         # The code for cloud providers is a third of the work, and nothing here needs it.
         env |= {"GO111MODULE": "off", "GOFLAGS": "-tags=providerless", "CGO_ENABLED": "0"}
         what = " ".join(f"cmd/{program}" for program in PROGRAMS if program.startswith("kube-"))
-        require(["make", "-C", tree, f"WHAT={what}"], LOG, what="build Kubernetes", env=env)
+        require(["make", "-C", tree, f"WHAT={what}"], what="build Kubernetes", env=env)
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=place.parent))
         for program in PROGRAMS:
@@ -86,8 +83,8 @@ def _unpacked_source(directory: Path) -> Path:
             (lists / path.name).write_text(of_source)
     apt: list[str | Path] = ["apt-get", "--quiet", "-o", f"Dir::Etc::sourceparts={lists}"]
     apt += ["-o", "Dir::Etc::sourcelist=/dev/null", "-o", f"Dir::State::Lists={state}"]
-    require([*apt, "update"], LOG, what="apt-get update of the sources")
-    require([*apt, "source", "--download-only", "kubernetes"], LOG, what="apt-get source kubernetes", cwd=directory)
+    require([*apt, "update"], what="apt-get update of the sources")
+    require([*apt, "source", "--download-only", "kubernetes"], what="apt-get source kubernetes", cwd=directory)
     (description,) = directory.glob("kubernetes_*.dsc")
-    require(["dpkg-source", "--extract", description, directory / "tree"], LOG, what="unpack Kubernetes")
+    require(["dpkg-source", "--extract", description, directory / "tree"], what="unpack Kubernetes")
     return directory / "tree"

@@ -1,19 +1,21 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collections that the role and its tests need: from Galaxy, or where it cannot be reached from PyPI."""
+"""The collections that tests need, and this one where Ansible looks for it."""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
 
-from locations import CACHE, COLLECTIONS, LOGS
-from progress import SetupFailed, logged, require, say
-from venvs import Environment, ensure_pip
+from common import CACHE, COLLECTION_PATH, COLLECTIONS, COPIES, ROOT, SetupFailed, pip, require, say
 
 # Each range, and the package, holds releases that run on ansible-core 2.16 as well as on the newest.
 NEEDED = {
@@ -23,36 +25,33 @@ NEEDED = {
     "kubernetes.core": ">=6.0.0,<7.0.0",
 }
 PACKAGE = "ansible==12.*"
-PACKAGE_PYTHON = "3.12"
-GALAXY_TIMEOUT_SECONDS = 8
-INSTALL_TIMEOUT_SECONDS = 180.0
+INSTALL_SECONDS = "180"
 
 
-def ensure_dependencies(environment: Environment) -> None:
-    """Install the needed collections with the ansible-galaxy of a ready environment, unless they are there."""
+def ensure_dependencies() -> None:
+    """Install the needed collections, unless they are there. Sessions side by side wait for the first of them."""
+    COLLECTIONS.mkdir(parents=True, exist_ok=True)
     stamp = COLLECTIONS / "set-up.json"
     wanted = json.dumps(NEEDED)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return
-    say("  collections: " + ", ".join(NEEDED))
-    log = LOGS / "collections.log"
-    galaxy: list[str | Path] = [environment.directory / "bin" / "ansible-galaxy", "collection", "install"]
-    galaxy += ["--timeout", str(GALAXY_TIMEOUT_SECONDS), "--collections-path", COLLECTIONS, "--force"]
-    galaxy += [f"{name}:{versions}" for name, versions in NEEDED.items()]
-    code = logged(
-        galaxy, log, env=environment.variables(), timeout=INSTALL_TIMEOUT_SECONDS, label="ansible-galaxy install"
-    )
-    if code != 0:
-        say(f"  Galaxy did not answer (see {log}); taking them from the package {PACKAGE}")
-        _unpack_package(log)
-    stamp.write_text(wanted)
+    with (COLLECTIONS / "set-up.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if stamp.exists() and stamp.read_text() == wanted:
+            return
+        say("  collections: " + ", ".join(NEEDED))
+        galaxy = ["timeout", INSTALL_SECONDS, sys.executable, "-m", "ansible", "galaxy", "collection", "install"]
+        galaxy += ["--timeout", "8", "--collections-path", str(COLLECTIONS), "--force"]
+        try:
+            require([*galaxy, *(f"{name}:{versions}" for name, versions in NEEDED.items())], what="ansible-galaxy")
+        except SetupFailed:
+            say(f"  Galaxy did not answer; taking them from the package {PACKAGE}")
+            _unpack_package()
+        stamp.write_text(wanted)
 
 
-def _unpack_package(log: Path) -> None:
+def _unpack_package() -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
-        download: list[str | Path] = [ensure_pip(), "download", "--quiet", "--no-deps", "--no-cache-dir"]
-        download += ["--only-binary=:all:", "--python-version", PACKAGE_PYTHON, "--dest", directory, PACKAGE]
-        require(download, log, what=f"download {PACKAGE}")
+        download = [*pip(), "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
+        require([*download, "--python-version", "3.12", "--dest", directory, PACKAGE], what=f"download {PACKAGE}")
         (wheel,) = Path(directory).glob("ansible-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             names = archive.namelist()
@@ -63,3 +62,36 @@ def _unpack_package(log: Path) -> None:
                     raise SetupFailed(f"{wheel.name} does not hold {collection}")
                 shutil.rmtree(COLLECTIONS / folder, ignore_errors=True)
                 archive.extractall(COLLECTIONS, members)
+
+
+def link_collection() -> Path:
+    """Link the checkout into the collections directory and return the link."""
+    link = COLLECTIONS / COLLECTION_PATH
+    target = os.path.relpath(ROOT, link.parent)
+    if not link.is_symlink() or str(link.readlink()) != target:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    return link
+
+
+def collection_files() -> list[Path]:
+    """Return the relative paths of the files that git tracks or would track."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.split("\0")
+    return [Path(name) for name in names if name and (ROOT / name).exists()]
+
+
+def copy_collection(name: str) -> Path:
+    """Make a fresh copy of the collection for the checker `name`, and return the copy's root."""
+    base = COPIES / name
+    root = base / COLLECTION_PATH
+    shutil.rmtree(base, ignore_errors=True)
+    for relative in collection_files():
+        target = root / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / relative, target, follow_symlinks=False)
+    # Checkers ask git for the files. Without a repository of its own the copy would be an ignored part of this one:
+    # they would find nothing, and be content.
+    subprocess.run(["git", "init", "--quiet", root], check=True, stdin=subprocess.DEVNULL)
+    return root

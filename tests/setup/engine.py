@@ -1,37 +1,46 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A container engine: the one that runs already, or Docker from the distribution's packages."""
+"""A container engine: one that runs, or Docker from the distribution's packages; and images with the emulator in it."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import threading
+import tempfile
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from locations import CACHE, LOGS
-from progress import SetupFailed, require, say, tail
+from common import CACHE, EMULATOR, LOGS, Missing, SetupFailed, can_install, install_packages, pip, require, say
 
-REQUIRE_VARIABLE = "WABIZ_REQUIRE_ENGINE"
 PACKAGES = {"docker.io": "dockerd", "docker-compose": "docker-compose", "mmdebstrap": "mmdebstrap", "podman": "podman"}
 ANSWER_SECONDS = 20.0
 START_SECONDS = 60.0
 POLL_SECONDS = 0.25
 PID_FILE = CACHE / "dockerd.pid"
 
-# Steps that run side by side may both need some.
-_PACKAGES = threading.Lock()
-
-
-class EngineMissing(Exception):
-    """No container engine, no Kubernetes, or no browser can be had here; the text says why."""
+# The tag changes with the packages: an image of this name that is there is taken as it is.
+BASE_IMAGE = "wabiz-test-base:2"
+PUBLIC_BASE = "python:3-slim"
+PULL_SECONDS = "120"
+DEBIAN_RELEASE = "bookworm"
+DEBIAN_PACKAGES = "python3,ca-certificates,curl,netcat-openbsd"
+BUILD_SCRIPT = EMULATOR / "containers" / "build-images"
+# What the script makes, under the names by which the Compose files ask for the real images.
+CLIENT_VERSION = "2.57.2"
+IMAGES = (
+    f"docker.whatsapp.biz/web:v{CLIENT_VERSION}",
+    f"docker.whatsapp.biz/coreapp:v{CLIENT_VERSION}",
+    "mysql:8.0.33",
+    "postgres:13.8",
+)
+STAMP = CACHE / "images.json"
 
 
 @dataclass(frozen=True)
@@ -46,59 +55,38 @@ class Engine:
         return {"WABIZ_DOCKER": str(self.docker), "WABIZ_COMPOSE": " ".join(self.compose)}
 
 
-def engine_required() -> bool:
-    """Return whether a missing engine is a failure rather than a reason to leave container tests out."""
-    return os.environ.get(REQUIRE_VARIABLE) == "1"
-
-
 def running_engine() -> Engine | None:
     """Return an engine that answers as it is; nothing is installed or started for it."""
     docker = _answering_client()
-    return _engine(docker) if docker is not None and _compose(docker) is not None else None
+    compose = _compose(docker) if docker is not None else None
+    return Engine(docker, compose) if docker is not None and compose is not None else None
 
 
 def ensure_engine() -> Engine:
-    """Return a running engine; install and start one where that is possible (root, Debian or Ubuntu)."""
-    engine = running_engine()
-    if engine is not None:
-        return engine
-    docker = _answering_client()
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        what = "no Docker engine answers" if docker is None else "neither `docker compose` nor docker-compose is there"
-        raise EngineMissing(f"{what}; it can be installed from here only by root on Debian or Ubuntu")
-    install_packages(PACKAGES)
-    if docker is None:
-        docker = _answering_client()
-    if docker is None:
-        _start_daemon()
-        docker = _answering_client()
-    if docker is None:
-        raise EngineMissing("the Docker daemon runs, but no Docker client on the PATH can talk to it")
-    return _engine(docker)
+    """Return a running engine; install and start one if that is possible (root, Debian or Ubuntu)."""
+    if (engine := running_engine()) is None:
+        if not can_install():
+            raise Missing(
+                "no Docker engine with Compose answers; only root on Debian or Ubuntu can install it from here"
+            )
+        install_packages(PACKAGES)
+        if _answering_client() is None:
+            _start_daemon()
+        engine = running_engine()
+    if engine is None:
+        raise Missing("the Docker daemon runs, but no Docker client on the PATH, or no Compose, can talk to it")
+    return engine
 
 
 def stop_engine() -> None:
     """Stop the daemon that the set-up started, if it did and it still runs."""
-    if not PID_FILE.exists():
-        return
-    pid = int(PID_FILE.read_text())
-    try:
-        if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
-            say(f"  stopping dockerd ({pid})")
-            os.kill(pid, signal.SIGTERM)
-            deadline = time.monotonic() + START_SECONDS
-            while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-                time.sleep(POLL_SECONDS)
-    except (FileNotFoundError, ProcessLookupError):
-        pass
-    PID_FILE.unlink()
-
-
-def _engine(docker: Path) -> Engine:
-    compose = _compose(docker)
-    if compose is None:
-        raise EngineMissing("neither `docker compose` nor docker-compose is there")
-    return Engine(docker, compose)
+    if PID_FILE.exists():
+        pid = PID_FILE.read_text()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "dockerd":
+                say(f"  stopping dockerd ({pid})")
+                os.kill(int(pid), signal.SIGTERM)
+        PID_FILE.unlink()
 
 
 def _answering_client() -> Path | None:
@@ -126,26 +114,12 @@ def _succeeds(command: list[str]) -> bool:
     return answer.returncode == 0
 
 
-def install_packages(packages: Mapping[str, str]) -> None:
-    """Install packages (name → a program that comes with it) of Debian or Ubuntu, as root, unless they are there."""
-    missing = [package for package, program in packages.items() if shutil.which(program) is None]
-    if not missing:
-        return
-    say("  packages: " + ", ".join(missing))
-    log = LOGS / "packages.log"
-    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *missing]
-    with _PACKAGES:
-        require(["apt-get", "update", "--quiet"], log, what="apt-get update", env=env)
-        require(install, log, what="apt-get install", env=env)
-
-
 def _start_daemon() -> None:
     log = LOGS / "dockerd.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     daemon = shutil.which("dockerd", path=f"{os.environ['PATH']}{os.pathsep}/usr/sbin")
     if daemon is None:
-        raise EngineMissing("the packages brought no dockerd")
+        raise Missing("the packages brought no dockerd")
     say(f"  dockerd, log in {log}")
     with log.open("ab") as sink:
         process = subprocess.Popen(
@@ -155,23 +129,56 @@ def _start_daemon() -> None:
     deadline = time.monotonic() + START_SECONDS
     while _answering_client() is None:
         if process.poll() is not None:
-            raise EngineMissing(f"dockerd ended with code {process.returncode}. The end of {log}:\n{tail(log, 15)}")
+            raise Missing(f"dockerd ended with code {process.returncode}. See {log}")
         if time.monotonic() > deadline:
-            raise EngineMissing(f"dockerd did not answer within {START_SECONDS:.0f} s; see {log}")
+            raise Missing(f"dockerd did not answer within {START_SECONDS:.0f} s; see {log}")
         time.sleep(POLL_SECONDS)
     # The daemon outlives this process on purpose: the tests need it, and the next run finds it ready.
     process.returncode = 0
 
 
-def main() -> int:
-    """Set the engine up and print what was found."""
+def ensure_images(engine: Engine) -> None:
+    """Build the base image and all images of the emulator, unless they are there in their present form."""
+    if not _identity(engine, BASE_IMAGE):
+        _make_base(engine)
+    if STAMP.exists() and STAMP.read_text() == _state(engine):
+        return
+    say("  images: " + ", ".join(IMAGES))
+    env = os.environ | {"BASE_IMAGE": BASE_IMAGE, "PIP": " ".join(pip()), "DOCKER": str(engine.docker)}
+    require([BUILD_SCRIPT, CLIENT_VERSION], what="build the images", env=env)
+    STAMP.write_text(_state(engine))
+
+
+def _state(engine: Engine) -> str:
+    """Return what tells images apart from those that were built before: their sources, and what the engine has."""
+    digest = hashlib.sha256()
+    for path in sorted((EMULATOR / "containers").rglob("*")) + sorted((EMULATOR / "wabiz_emulator").rglob("*.py")):
+        if path.is_file():
+            digest.update(str(path.relative_to(EMULATOR)).encode() + b"\0" + path.read_bytes())
+    return json.dumps({"sources": digest.hexdigest(), **{name: _identity(engine, name) for name in IMAGES}})
+
+
+def _make_base(engine: Engine) -> None:
+    say(f"  base image: pulling {PUBLIC_BASE}")
     try:
-        print(ensure_engine())
-    except (EngineMissing, SetupFailed) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+        require(["timeout", PULL_SECONDS, engine.docker, "pull", PUBLIC_BASE], what=f"docker pull {PUBLIC_BASE}")
+        require([engine.docker, "tag", PUBLIC_BASE, BASE_IMAGE], what="docker tag")
+    except SetupFailed as fault:
+        bootstrap = shutil.which("mmdebstrap")
+        if bootstrap is None:
+            raise SetupFailed(f"{fault}\nmmdebstrap, which could make a base image, is not there") from fault
+    else:
+        return
+    say(f"  base image: no registry answers, making one from Debian {DEBIAN_RELEASE} (half a minute)")
+    with tempfile.TemporaryDirectory(dir=CACHE) as directory:
+        archive = Path(directory) / "base.tar"
+        command = [bootstrap, "--variant=minbase", f"--include={DEBIAN_PACKAGES}", DEBIAN_RELEASE, str(archive)]
+        require(command, what="mmdebstrap")
+        require([engine.docker, "import", archive, BASE_IMAGE], what="docker import")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _identity(engine: Engine, image: str) -> str:
+    """Return the engine's id of an image, empty where there is no such image."""
+    command = [str(engine.docker), "image", "inspect", "--format", "{{ .Id }}", image]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() if answer.returncode == 0 else ""

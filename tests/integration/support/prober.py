@@ -46,6 +46,12 @@ class Probes:
         return min(len(probe.up) for probe in self.rounds)
 
     @property
+    def worst(self) -> list[Probe]:
+        """The rounds around the first that saw the fewest."""
+        at = next(index for index, probe in enumerate(self.rounds) if len(probe.up) == self.fewest_up)
+        return self.rounds[max(0, at - 10) : at + 10]
+
+    @property
     def fewest_connected(self) -> int:
         return min(probe.connected for probe in self.rounds)
 

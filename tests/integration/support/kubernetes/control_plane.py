@@ -28,7 +28,7 @@ ADMINISTRATORS = "system:masters"
 def programs() -> Path:
     """The folder with the three programs; the set-up of the tests names it."""
     folder = os.environ.get("KUBEBUILDER_ASSETS")
-    assert folder, "KUBEBUILDER_ASSETS is not set: `python3 tests/setup run kubernetes` sets it"
+    assert folder, "KUBEBUILDER_ASSETS is not set: `nox -s kubernetes` sets it"
     return Path(folder)
 
 

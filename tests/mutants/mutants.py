@@ -5,18 +5,20 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from locations import CACHE, COLLECTION_PATH, ROOT
-from progress import SetupFailed, say
-from trees import collection_files
-from venvs import MUTANTS
+sys.path.insert(0, str(Path(__file__).parents[1] / "setup"))
+
+from common import CACHE, COLLECTION_PATH, ROOT, SetupFailed, say
+from dependencies import collection_files
 
 UTILS = "tests/unit/plugins"
 # Module → the tests that have to notice: those of the module, and of what is a thin shell around it.
@@ -39,7 +41,6 @@ MUTATED: dict[str, tuple[str, ...]] = {
     "plugin_utils/_work": ("plugin_utils/test__work.py", "plugin_utils/test__steps.py"),
 }
 LEAST_KILLED = 90.0
-MUTMUT = MUTANTS.directory / "bin" / "mutmut"
 # Codes of mutmut: a test failed, pytest broke, no end was seen. Not asked for, or not a fair question: skipped.
 KILLED = {1, 3, 24, -24, 36, 152, 255}
 SKIPPED = {34, 37}
@@ -87,7 +88,7 @@ def _measure(name: str, sample: int) -> Outcome:
     asked = [mutant for mutant in chosen if codes[mutant] not in SKIPPED]
     survivors = tuple(mutant for mutant in asked if codes[mutant] not in KILLED)
     for mutant in survivors:
-        subprocess.run([MUTMUT, "show", mutant], cwd=place, env=MUTANTS.variables(), check=False)
+        subprocess.run(["mutmut", "show", mutant], cwd=place, check=False)
     return Outcome(name, len(asked) - len(survivors), survivors)
 
 
@@ -98,9 +99,9 @@ def _lot(mutant: str) -> str:
 
 def _mutmut(place: Path, log: Path, *mutants: str) -> None:
     """Run it, one test run at a time: those of the client measure time."""
-    command = [str(MUTMUT), "run", "--max-children", "1", *mutants]
+    command = ["mutmut", "run", "--max-children", "1", *mutants]
     with log.open("a") as file:
-        subprocess.run(command, cwd=place, env=MUTANTS.variables(), check=False, stdout=file, stderr=file)
+        subprocess.run(command, cwd=place, check=False, stdout=file, stderr=file)
 
 
 def _copy(name: str) -> Path:
@@ -129,3 +130,11 @@ def _copy(name: str) -> Path:
     ]
     (place / "setup.cfg").write_text("\n".join(lines) + "\n")
     return place
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--sample", type=int, default=0, metavar="NUMBER", help="mutants of each module, 0 for all")
+    parser.add_argument("modules", nargs="*", help="such as _plan; all by default")
+    options = parser.parse_args()
+    sys.exit(measure(options.modules, options.sample))

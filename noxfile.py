@@ -1,0 +1,688 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# /// script
+# dependencies = ["ansible-core>=2.17", "antsibull-nox>=1.0", "nox[uv]>=2025.5"]
+# ///
+"""Sessions of nox: `nox --list` shows them, `make` calls them. What they need is set up below .cache."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import antsibull_nox
+import nox
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "tests" / "setup"))
+
+from common import (  # noqa: E402
+    CACHE,
+    COLLECTION_PATH,
+    COLLECTIONS,
+    EMULATOR,
+    REQUIREMENTS,
+    Missing,
+    SetupFailed,
+    can_install,
+    install_packages,
+)
+from control_plane import ASSETS_VARIABLE, ensure_control_plane  # noqa: E402
+from dependencies import collection_files, copy_collection, ensure_dependencies, link_collection  # noqa: E402
+from engine import ensure_engine, ensure_images, running_engine, stop_engine  # noqa: E402
+from gates import run_gates  # noqa: E402
+
+nox.needs_version = ">=2025.5"
+nox.options.envdir = str(CACHE / "nox")
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["gates"]
+
+# What takes too long for `make test` runs in `make thorough`.
+THOROUGH = os.environ.get("WABIZ_THOROUGH") == "1"
+GATE_TIMEOUT_SECONDS = 4 * 3600.0 if THOROUGH else 2700.0
+# In CI a missing engine, browser or API server is a failure, not a reason to leave tests out.
+REQUIRED = os.environ.get("WABIZ_REQUIRE_ENGINE") == "1"
+LEAST_COVERED = 97  # percent of lines and branches
+
+
+class Core(NamedTuple):
+    """A tested release of ansible-core, and the versions of Python that may carry it, the preferred one first."""
+
+    name: str
+    package: str
+    pythons: tuple[str, ...]
+
+    @property
+    def is_possible(self) -> bool:
+        return any(map(shutil.which, self.programs))
+
+    @property
+    def programs(self) -> list[str]:
+        return [f"python{version}" for version in self.pythons]
+
+    @property
+    def python(self) -> str:
+        """The first that this machine has; of a machine with none nox says so."""
+        return next((name.removeprefix("python") for name in self.programs if shutil.which(name)), self.pythons[0])
+
+
+CORES = (
+    Core("core-2.16", "ansible-core~=2.16.0", ("3.10", "3.11", "3.12")),
+    Core("core-2.17", "ansible-core~=2.17.0", ("3.10", "3.11", "3.12")),
+    # The last patch release in which a play that ends early costs tasks on every host.
+    Core("core-2.18", "ansible-core==2.18.1", ("3.11", "3.12", "3.13")),
+    Core("core-2.19", "ansible-core~=2.19.0", ("3.11", "3.12", "3.13")),
+    Core("core-2.20", "ansible-core~=2.20.0", ("3.12", "3.13", "3.14")),
+    Core("core-newest", "ansible-core>=2.21", ("3.13", "3.12", "3.14")),
+)
+# The oldest Python of a managed host; what has to run there is compiled and imported with it.
+OLDEST_PYTHON = "3.9"
+
+
+def clean_environment() -> None:
+    """Nothing of the caller's Ansible reaches a test, and Pythons of pyenv are found as others are."""
+    for name in list(os.environ):
+        if name.startswith(("ANSIBLE_", "PYTEST_")) or name == "PYTHONPATH":
+            del os.environ[name]
+    os.environ |= {
+        "ANSIBLE_HOME": str(CACHE / "ansible"),
+        "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
+        "PY_COLORS": "0",
+    }
+    # A shim of pyenv exists for each version that is installed, but runs only for those that are active.
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    path = [folder for folder in os.get_exec_path() if Path(folder) != pyenv / "shims"]
+    own = str(Path(sys.executable).parent)  # with ansible-galaxy, which antsibull-nox calls
+    versions = map(str, sorted(pyenv.glob("versions/*/bin"), reverse=True))
+    os.environ["PATH"] = os.pathsep.join(dict.fromkeys([own, *path, *versions]))
+
+
+clean_environment()
+# On a machine without a Python for the newest, the newest that is possible does its work.
+MAIN = next((core for core in reversed(CORES) if core.is_possible), CORES[-1])
+PYTHON_OF_TOOLS = next(
+    (version for version in ("3.12", "3.13", "3.14", "3.11") if shutil.which(f"python{version}")), "3.12"
+)
+
+Session = nox.Session
+
+
+def gate(
+    name: str, *, python: str = PYTHON_OF_TOOLS, requires: tuple[str, ...] = ()
+) -> Callable[..., Callable[..., None]]:
+    """Make a session of a function that raises what a machine lacks."""
+
+    def decorate(function: Callable[[Session], None]) -> Callable[[Session], None]:
+        @functools.wraps(function)
+        def run(session: Session) -> None:
+            try:
+                link_collection()
+                ensure_dependencies()
+                function(session)
+            except Missing as fault:
+                (session.error if REQUIRED else session.skip)(str(fault))
+            except SetupFailed as fault:
+                session.error(str(fault))
+
+        run.__doc__ = function.__doc__ or function.func.__doc__  # type: ignore[attr-defined]
+        nox.session(name=name, python=python, requires=requires)(run)
+        return run
+
+    return decorate
+
+
+def install(session: Session, *packages: str | Path, core: str = MAIN.package) -> None:
+    """Install ansible-core, what the modules need, what all tests need, and more packages or requirement files."""
+    needed = [ROOT / "meta" / "ee-requirements.txt", REQUIREMENTS / "tests.txt", EMULATOR / "requirements.txt"]
+    for package in packages:
+        if isinstance(package, Path):
+            needed.append(package)
+    files = [word for path in needed for word in ("-r", str(path))]
+    session.install(core, *(package for package in packages if isinstance(package, str)), *files)
+
+
+# --- lint ---
+
+antsibull_nox.load_antsibull_nox_toml()
+
+
+@gate("ruff")
+def ruff(session: Session) -> None:
+    """Code quality and form of all Python files"""
+    session.install("ruff>=0.11")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@gate("format")
+def format_code(session: Session) -> None:
+    """Bring the Python files into their form"""
+    session.install("ruff>=0.11")
+    session.run("ruff", "check", "--fix", "--quiet", ".", success_codes=[0, 1])
+    session.run("ruff", "format", ".")
+
+
+@gate("mypy")
+def mypy(session: Session) -> None:
+    """Types of shipped code, of the emulator and of the tests, strictly"""
+    install(session, "mypy>=1.15", "nox>=2025.5", "types-PyYAML", "types-requests")
+    tests = ROOT / "tests"
+    awx, bench, demo, integration, setup = (tests / name for name in ("awx", "bench", "demo", "integration", "setup"))
+    folders = ("awx", "browser", "campaign", "drift", "export", "modules", "promises", "role")
+    of_tests = [integration, EMULATOR, awx, bench, COLLECTIONS]
+    files = [
+        integration / "conftest.py",
+        *(test for name in folders for test in sorted((integration / name).glob("*.py"))),
+    ]
+    checks: list[list[Any]] = [
+        [[COLLECTIONS], "-p", ".".join(COLLECTION_PATH.parts) + ".plugins"],
+        [[EMULATOR], "-p", "wabiz_emulator"],
+        [[setup], *sorted(setup.glob("*.py")), *sorted((tests / "mutants").glob("*.py")), ROOT / "noxfile.py"],
+        [of_tests, *files],
+        [of_tests, "-p", "support"],
+        [of_tests, *sorted(awx.glob("*.py")), *sorted((tests / "unit" / "awx").glob("*.py"))],
+        [[bench, EMULATOR], *sorted(bench.glob("*.py"))],
+        [[demo, EMULATOR], *sorted(demo.glob("*.py"))],
+    ]
+    for paths, *arguments in checks:
+        session.run("mypy", *map(str, arguments), env={"MYPYPATH": os.pathsep.join(map(str, paths))})
+
+
+@gate("changelog")
+def changelog(session: Session) -> None:
+    """Valid changelog fragments"""
+    session.install("antsibull-changelog>=0.30")
+    session.run("antsibull-changelog", "lint")
+
+
+@gate("spelling")
+def spelling(session: Session) -> None:
+    """No common misspelling in any file"""
+    session.install("codespell>=2.3")
+    session.run("codespell", ".")
+
+
+@gate("ansible-lint")
+def ansible_lint(session: Session) -> None:
+    """Ansible-lint's profile production, without a warning"""
+    session.install("ansible-lint>=25.0")
+    session.chdir(copy_collection("ansible-lint"))
+    session.run("ansible-lint", "--profile", "production", "--offline", "--strict")
+
+
+@gate("ansible-doc")
+def ansible_doc(session: Session) -> None:
+    """The documentation of modules and role shows, without a warning"""
+    session.install("ansible-core")
+    shown = []
+    for arguments in (["--list"], ["--list", "--type", "role"]):
+        shown.append(json.loads(str(session.run("ansible-doc", *arguments, "--json", "wabiz.onprem", silent=True))))
+    for names, kind in zip(shown, ("module", "role"), strict=True):
+        if not names:
+            session.error(f"ansible-doc finds no {kind}")
+        text = str(session.run("ansible-doc", "--type", kind, *names, silent=True))
+        # ansible-core warns of a collection of its own.
+        broken = [line for line in text.splitlines() if re.match(r"\[(WARNING|ERROR)\]|ERROR!", line)]
+        if broken := [line for line in broken if "_protomatter" not in line]:
+            session.error(broken[0])
+
+
+# --- tests ---
+
+PYTEST = ("-m", "pytest", "-ra", "--strict-markers", "--durations=15")
+PROTOCOL = "tests/unit/plugins/plugin_utils/test_protocol_exploration.py"
+MODULES = "tests/integration/modules"
+ROLE_COURSE = "tests/integration/role/test_role_converges.py"
+PROMISES = "tests/integration/promises"
+DRIFT = "tests/integration/drift"
+EXPORT = "tests/integration/export"
+AWX_JOBS = "tests/integration/awx/test_awx_jobs.py"
+KUBERNETES = "tests/integration/kubernetes"
+# In an environment of their own, with what drives a browser.
+BROWSER_TESTS = "tests/integration/browser"
+# The newest release runs everything. The oldest runs what depends on the release: the execution path, the role's
+# course, how it reads variables, how many tasks it takes, and what AWX shows of it. Those between them run a few of
+# each; with 2.19 came another way of templating.
+PEOPLE_SEE = f"{PROMISES}/test_what_people_see.py"
+EXECUTION_PATH = f"{MODULES}/test_execution_path.py"
+VARIABLES = f"{PROMISES}/test_variables.py"
+SMOKE = (
+    f"{ROLE_COURSE}::test_single_client_converges_with_one_restart[controller]",
+    f"{ROLE_COURSE}::test_cluster_is_written_once_and_restarts_everywhere[host]",
+    f"{ROLE_COURSE}::test_check_mode_predicts_and_touches_nothing[host]",
+    f"{PEOPLE_SEE}::test_converged_client_is_one_task",
+    f"{PEOPLE_SEE}::test_converged_cluster_is_one_task_for_each_host_and_one_request",
+    f"{PEOPLE_SEE}::test_one_change_with_one_restart_is_a_short_story",
+    f"{AWX_JOBS}::test_check_and_run_with_answers",
+)
+INTEGRATION_TESTS = {
+    "core-2.16": (
+        *(EXECUTION_PATH, f"{MODULES}/test_task_keywords.py", ROLE_COURSE, PEOPLE_SEE, VARIABLES, SMOKE[-1]),
+        *(f"{PROMISES}/test_{name}.py" for name in ("clients_on_one_host", "over_ssh")),
+        f"{DRIFT}/test_drift.py::test_mixed_fleet_is_told_in_every_form",
+        f"{DRIFT}/test_drift.py::test_target_and_limit_choose_the_clients",
+        f"{EXPORT}/test_export.py::test_mixed_fleet_goes_there_and_back[in-process]",
+    ),
+    "core-2.17": SMOKE,
+    "core-2.18": SMOKE,
+    "core-2.19": (*SMOKE, EXECUTION_PATH, VARIABLES),
+    "core-2.20": SMOKE,
+}
+# What goes through whole playbooks of the collection.
+PLAYBOOKS = tuple(f"tests/integration/{name}" for name in ("awx", "campaign", "drift", "export"))
+# The gate `build` runs them with what it has built.
+DOCS_EXAMPLES = "tests/integration/docs"
+# In gates of their own.
+SEPARATE = (KUBERNETES, PROMISES, BROWSER_TESTS, DOCS_EXAMPLES, *PLAYBOOKS)
+EVERYTHING_ELSE = ("tests/integration", *(f"--ignore={folder}" for folder in SEPARATE))
+
+
+def pytest(session: Session, marks: str, *tests: str, env: dict[str, str] | None = None) -> None:
+    """Run tests with these marks; without those that take long, unless everything is to run."""
+    marks = marks if THOROUGH else f"{marks} and not thorough"
+    session.run("python", *PYTEST, "-m", marks, *tests, *session.posargs, env=env or {})
+
+
+def engine_variables() -> dict[str, str]:
+    """Set up a container engine with all images, and return what tests have to know of it."""
+    engine = ensure_engine()
+    ensure_images(engine)
+    return engine.variables()
+
+
+# Clients of the API that others wrote: what they need must not end up beside the code under test.
+OTHER_CLIENTS = {"WABIZ_OTHER_CLIENTS": str(CACHE / "nox" / "other-clients" / "bin" / "python")}
+
+
+@nox.session(name="other-clients", python=PYTHON_OF_TOOLS)
+def other_clients(session: Session) -> None:
+    """Install WADebug and wabclient, for tests that run them"""
+    session.install("-r", str(REQUIREMENTS / "other-clients.txt"))
+
+
+def unit(core: Core, session: Session) -> None:
+    install(session, core=core.package)
+    if core is MAIN:
+        everything = (f"--hypothesis-profile={'thorough' if THOROUGH else 'ci'}", "tests/unit")
+        session.run("python", *PYTEST, *everything, *session.posargs, env=OTHER_CLIENTS)
+    else:
+        # The emulator, the protocol and the properties do not depend on ansible-core: of the last, a few cases.
+        few = ("--hypothesis-profile=few", f"--ignore={PROTOCOL}", "tests/unit/plugins")
+        session.run("python", *PYTEST, *few, *session.posargs)
+
+
+def integration(core: Core, session: Session) -> None:
+    install(session, core=core.package)
+    tests = EVERYTHING_ELSE if core is MAIN else INTEGRATION_TESTS.get(core.name, EVERYTHING_ELSE)
+    if THOROUGH and core is not MAIN:
+        tests = (MODULES, PROMISES, DRIFT, EXPORT, ROLE_COURSE)
+    pytest(session, "not containers", *tests)
+
+
+for _core in CORES:
+    for _kind, _function, _what in (
+        ("unit", unit, "Each decision by itself, from tables and properties"),
+        ("integration", integration, "Real Ansible against emulated clients over HTTPS"),
+    ):
+        _session = functools.partial(_function, _core)
+        _session.__doc__ = f"{_what}, {_core.package}"
+        _needs = ("other-clients",) if _kind == "unit" and _core is MAIN else ()
+        gate(f"{_kind}-{_core.name}", python=_core.python, requires=_needs)(_session)
+
+
+@gate("promises", python=MAIN.python)
+def promises(session: Session) -> None:
+    """What is promised of the role, as people use it; what needs an engine is in `containers`"""
+    install(session)
+    pytest(session, "not containers", PROMISES)
+
+
+@gate("playbooks", python=MAIN.python)
+def playbooks(session: Session) -> None:
+    """Drift, export, campaigns and jobs of AWX do what their pages say"""
+    install(session)
+    pytest(session, "not containers", *PLAYBOOKS)
+
+
+@gate("kubernetes", python=MAIN.python)
+def kubernetes(session: Session) -> None:
+    """The backend kubernetes against a real API server and its controllers"""
+    install(session)
+    pytest(session, "not containers", KUBERNETES, env={ASSETS_VARIABLE: str(ensure_control_plane())})
+
+
+@gate("containers", python=MAIN.python, requires=("other-clients",))
+def containers(session: Session) -> None:
+    """Rolling restarts of real containers on real engines"""
+    install(session)
+    # In this order: deployments that several tests share stay up, and some promises are about a host without others.
+    pytest(session, "containers", PROMISES, "tests/integration/containers", env=engine_variables() | OTHER_CLIENTS)
+
+
+@gate("browser")
+def browser(session: Session) -> None:
+    """The drift report and the documentation site in a real browser"""
+    site = build_site(session)
+    programs = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    if not any(map(shutil.which, programs)) and can_install():
+        # Letters for what the report shows; a machine without a screen may have none at all.
+        install_packages({"chromium": "chromium", "fonts-dejavu-core": "chromium"})
+    found = next(filter(None, map(shutil.which, programs)), None)
+    if found is None:
+        raise Missing("no Chromium on the PATH; it can be installed from here only by root on Debian or Ubuntu")
+    env = {"WABIZ_DOCS_SITE": str(site), "WABIZ_CHROMIUM": found}
+    session.run("python", *PYTEST, BROWSER_TESTS, *session.posargs, env=env)
+
+
+@gate("molecule")
+def molecule(session: Session) -> None:
+    """The role in a scenario of Molecule, with local processes"""
+    run_molecule(session, "local_processes", {})
+
+
+@gate("molecule-containers")
+def molecule_containers(session: Session) -> None:
+    """The role in a scenario of Molecule, with containers"""
+    run_molecule(session, "single_client_containers", engine_variables())
+
+
+def run_molecule(session: Session, scenario: str, env: dict[str, str]) -> None:
+    install(session, "molecule>=25.7")
+    place = CACHE / "molecule" / scenario
+    shutil.rmtree(place, ignore_errors=True)
+    private = {"MOLECULE_EPHEMERAL_DIRECTORY": str(place), "ANSIBLE_FORCE_COLOR": "0"}
+    session.run("molecule", "test", "--scenario-name", scenario, env=env | private)
+
+
+# --- sanity ---
+
+# ansible-test looks at what is shipped; ruff and mypy look at the rest as well.
+CHECKED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
+
+
+def sanity(core: Core, session: Session) -> None:
+    session.install(core.package)
+    ansible_test(session, "--python", core.python)
+
+
+for _core in (CORES[0], CORES[-1]):
+    _session = functools.partial(sanity, _core)
+    _session.__doc__ = f"All of ansible-test's sanity tests on what is shipped, {_core.package}"
+    gate(f"sanity-{_core.name}", python=_core.python)(_session)
+
+
+@gate(f"sanity-python-{OLDEST_PYTHON}", python=MAIN.python)
+def sanity_oldest_python(session: Session) -> None:
+    """Shipped code compiles and imports on the oldest Python of a managed host"""
+    if shutil.which(f"python{OLDEST_PYTHON}") is None:
+        session.skip(f"no Python {OLDEST_PYTHON} on this machine")
+    session.install(MAIN.package)
+    ansible_test(session, "--python", OLDEST_PYTHON, "--test", "compile", "--test", "import")
+
+
+def ansible_test(session: Session, *arguments: str) -> None:
+    copy = copy_collection(session.name)
+    shipped = [f"{folder}/" for folder in CHECKED_FOLDERS if (copy / folder).is_dir()]
+    log = CACHE / "logs" / f"{session.name}.ansible-test.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    session.chdir(copy)
+    while True:
+        try:
+            with log.open("w") as output:
+                command = ("ansible-test", "sanity", "--venv", "--color", "no", *arguments, *shipped)
+                session.run(*command, stdout=output, stderr=subprocess.STDOUT)
+        except nox.command.CommandFailed:
+            wanted = re.search(r"manually downloaded and saved to: (\S+)", log.read_text())
+            if wanted is None or Path(wanted[1]).exists():
+                raise
+            replace_pip_bootstrap(Path(wanted[1]))
+            continue
+        finally:
+            session.log(log.read_text())
+        break
+    if "All targets skipped" in log.read_text():
+        session.error("ansible-test found nothing to check")
+
+
+def replace_pip_bootstrap(path: Path) -> None:
+    """Write what ansible-test could not download: a script that brings the pip version that it is called with."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # ensurepip in this very process would switch off the configuration of pip for what follows.
+    path.write_text(
+        "import subprocess, sys\n"
+        "subprocess.check_call([sys.executable, '-m', 'ensurepip'])\n"
+        "packages = [word for word in sys.argv[1:] if word not in ('--no-setuptools', '--no-wheel')]\n"
+        "sys.exit(subprocess.call([sys.executable, '-m', 'pip', 'install', *packages]))\n"
+    )
+
+
+# --- what is built ---
+
+# What the tarball may hold; all else of the repository is for those who develop it.
+SHIPPED = {"meta", "plugins", "roles", "playbooks", "docs", "changelogs", "extensions", "tests"}
+WHOLLY_SHIPPED = {"meta", "plugins", "roles", "playbooks"}
+SHIPPED_FILES = {"FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "CHANGELOG.rst", "LICENSE"}
+
+
+@gate("build")
+def build(session: Session) -> None:
+    """The tarball holds what it should, and what was installed from it runs the demo and every documented example"""
+    install(session, "ansible-builder>=3.1")
+    place = CACHE / "artifact"
+    shutil.rmtree(place, ignore_errors=True)
+    session.run("ansible-galaxy", "collection", "build", "--output-path", str(place), str(copy_collection("build")))
+    (artifact,) = place.glob("*.tar.gz")
+    check_contents(session, artifact)
+    installed = place / "installed"
+    # Nothing but what was installed is to be found, and with --force nothing counts as installed already.
+    session.env["ANSIBLE_COLLECTIONS_PATH"] = str(installed)
+    options = ("--no-deps", "--offline", "--force", "--collections-path")
+    session.run("ansible-galaxy", "collection", "install", *options, str(installed), str(artifact))
+    for other in (COLLECTIONS / COLLECTION_PATH.parts[0]).iterdir():
+        if other.name != COLLECTION_PATH.parts[1]:
+            (installed / COLLECTION_PATH.parts[0] / other.name).symlink_to(other)
+    call_each_module(session)
+    session.run("python", "tests/demo/demo.py", env={"PYTHONPATH": str(EMULATOR)})
+    session.run("python", *PYTEST, DOCS_EXAMPLES)
+    execution_environment(session, artifact, installed)
+
+
+def check_contents(session: Session, artifact: Path) -> None:
+    with tarfile.open(artifact) as archive:
+        names = archive.getnames()
+    if strange := sorted(name for name in names if name.split("/")[0] not in SHIPPED | SHIPPED_FILES):
+        session.error(f"the tarball holds {', '.join(strange[:5])}; see build_ignore in galaxy.yml")
+    # Without an action its module still runs, as a process of its own.
+    if missing := {str(path) for path in collection_files() if path.parts[0] in WHOLLY_SHIPPED} - set(names):
+        session.error(f"the tarball lacks {', '.join(sorted(missing)[:5])}; see build_ignore in galaxy.yml")
+
+
+def call_each_module(session: Session) -> None:
+    """Call each module of the installed collection without its required options: it must answer in one clear line."""
+    for path in sorted((ROOT / "plugins" / "modules").glob("wa_*.py")):
+        name = ".".join([*COLLECTION_PATH.parts[1:], path.stem])
+        output = str(session.run("ansible", "localhost", "--module-name", name, silent=True, success_codes=[2]))
+        answers = re.findall(r"^localhost \| FAILED! => (\{.*?^\})", output, re.DOTALL | re.MULTILINE)
+        if not answers or not json.loads(answers[-1]).get("msg") or "Traceback" in answers[-1]:
+            session.error(f"{name} without options gave no clear message:\n{output}")
+
+
+def execution_environment(session: Session, artifact: Path, installed: Path) -> None:
+    """What ansible-builder makes of the collection: the packages that it needs, and what an image is built from."""
+    told = str(session.run("ansible-builder", "introspect", "--sanitize", str(installed), silent=True))
+    if "'requests>=2.25  # from collection wabiz.onprem'" not in told:
+        session.error(f"ansible-builder does not learn from the collection that it needs requests:\n{told}")
+    definition = artifact.parent / "execution-environment.yml"
+    wanted = {
+        "version": 3,
+        "images": {"base_image": {"name": "localhost/base:1"}},
+        "dependencies": {"galaxy": {"collections": [{"name": artifact.name, "type": "file"}]}},
+        "additional_build_files": [{"src": artifact.name, "dest": "galaxy"}],
+    }
+    definition.write_text(json.dumps(wanted))
+    with session.chdir(artifact.parent):
+        session.run("ansible-builder", "create", "--file", str(definition), "--context", "context")
+
+
+def build_site(session: Session) -> Path:
+    """Build the documentation site and return its first page. What Sphinx warns of fails."""
+    install(session, REQUIREMENTS / "docs.txt")
+    source = CACHE / "docs" / "source"
+    shutil.rmtree(source.parent, ignore_errors=True)
+    (source / "reference").mkdir(parents=True)
+    for page in ("docs", "roles/wa_settings/README.md", "CHANGELOG.md", "LICENSE"):
+        # Where they lie in the repository, so that the links between them hold.
+        (source / page).parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if (ROOT / page).is_dir() else shutil.copy)(ROOT / page, source / page)
+    shutil.rmtree(source / "docs" / "docsite")  # for antsibull-docs
+    docsite = ROOT / "tests" / "docsite"
+    (source / "index.md").write_text((ROOT / "README.md").read_text() + (docsite / "contents.md").read_text())
+    options = ("--use-current", "--squash-hierarchy", "--fail-on-error", "--dest-dir", str(source / "reference"))
+    session.run("antsibull-docs", "collection", *options, "wabiz.onprem")
+    site = source.parent / "html"
+    session.run("sphinx-build", "-q", "-W", "--keep-going", "-c", str(docsite), str(source), str(site))
+    return site / "index.html"
+
+
+@gate("docs")
+def docs(session: Session) -> None:
+    """The documentation site, in .cache/docs"""
+    session.log(f"site in {build_site(session)}")
+
+
+# --- measurements, and what people try out ---
+
+
+@gate("demo", python=MAIN.python)
+def demo(session: Session) -> None:
+    """The main job on local emulated clients, without a container engine"""
+    install(session)
+    session.run("python", "tests/demo/demo.py", *session.posargs, env={"PYTHONPATH": str(EMULATOR)})
+
+
+@gate("bench")
+def bench(session: Session) -> None:
+    """The measurements; with an engine if one runs anyway"""
+    install(session, ROOT / "tests" / "bench" / "requirements.txt")
+    variables = {"PYTHONPATH": str(EMULATOR)}
+    if (engine := running_engine()) is not None:
+        ensure_images(engine)
+        variables |= engine.variables()
+    session.run("python", "tests/bench/bench.py", *session.posargs, env=variables)
+
+
+@gate("bench-quick")
+def bench_quick(session: Session) -> None:
+    """The measurements run and count the right requests, whatever comes out of them"""
+    install(session, ROOT / "tests" / "bench" / "requirements.txt")
+    output = str(
+        session.run("python", "tests/bench/bench.py", "--quick", env={"PYTHONPATH": str(EMULATOR)}, silent=True)
+    )
+    session.log(output)
+    for line in output.splitlines():
+        if line.startswith("nothing is measured over SSH"):
+            session.log(f"REMARK: {line}")
+
+
+@gate("bench-containers")
+def bench_containers(session: Session) -> None:
+    """The measurement of a restart runs on real containers"""
+    install(session, ROOT / "tests" / "bench" / "requirements.txt")
+    env = engine_variables() | {"PYTHONPATH": str(EMULATOR)}
+    session.run("python", "tests/bench/restart_overhead.py", "--rounds", "1", env=env)
+
+
+# What runs the shipped code inside Ansible's processes adds what no unit test reaches.
+COVERED_BY = ("tests/unit/plugins", *(f"tests/integration/{name}" for name in ("role", "drift", "export", "campaign")))
+
+
+@gate("coverage")
+def coverage(session: Session) -> None:
+    """Which branches of the shipped code the tests leave out; with arguments, other tests"""
+    # With `patch`, which follows processes that end without a word.
+    install(session, "coverage>=7.10")
+    (CACHE / "coverage").mkdir(parents=True, exist_ok=True)
+    tests = session.posargs or COVERED_BY
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", "-m", "not containers and not thorough", *tests)
+    session.run("coverage", "combine", "--quiet")
+    least = [] if session.posargs else [f"--fail-under={LEAST_COVERED}"]
+    session.run("coverage", "report", "--show-missing", "--skip-covered", *least)
+
+
+@gate("mutants")
+def mutants(session: Session) -> None:
+    """Changes of the code that decides, which unit tests have to notice"""
+    install(session, ROOT / "tests" / "mutants" / "requirements.txt")
+    session.run("python", "tests/mutants/mutants.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def clean(session: Session) -> None:
+    """Stop the engine if the set-up started it; `make clean` removes the cache after that"""
+    stop_engine()
+
+
+# --- all of it ---
+
+# Groups, and their gates. What takes seconds first, then what takes longest, so that both ends of the work are
+# reached at the same time.
+GATES = [
+    *(("lint", name) for name in ("ruff", "mypy", "yamllint", "antsibull-nox-config", "changelog")),
+    *(
+        ("lint", name)
+        for name in ("license-check", "spelling", "extra-checks", "docs-check", "ansible-lint", "ansible-doc")
+    ),
+    ("containers", "containers"),
+    ("integration", "promises"),
+    ("integration", f"integration-{MAIN.name}"),
+    ("integration", "playbooks"),
+    ("integration", "kubernetes"),
+    ("unit", f"unit-{MAIN.name}"),
+    ("build", "build"),
+    *(("integration", f"integration-{core.name}") for core in CORES if core is not MAIN),
+    *(("unit", f"unit-{core.name}") for core in CORES if core is not MAIN),
+    ("sanity", f"sanity-{CORES[0].name}"),
+    ("sanity", f"sanity-{CORES[-1].name}"),
+    ("smoke", "bench-quick"),
+    ("integration", "browser"),
+    ("molecule", "molecule"),
+    ("molecule", "molecule-containers"),
+    ("containers", "bench-containers"),
+    ("build", "build-import-check"),
+    ("sanity", f"sanity-python-{OLDEST_PYTHON}"),
+    ("smoke", "demo"),
+]
+
+
+@nox.session(venv_backend="none")
+def gates(session: Session) -> None:
+    """Gates side by side, and the table of them: `nox -s gates -- [GATE or group]... [-- arguments of pytest]`"""
+    words = list(session.posargs)
+    end = words.index("--") if "--" in words else len(words)
+    named, arguments = words[:end], words[end + 1 :]
+    if unknown := set(named) - {word for each in GATES for word in each}:
+        session.error(f"no such gate: {', '.join(sorted(unknown))}")
+    names = [name for group, name in GATES if not named or name in named or group in named]
+    known = nox.registry.get()
+    proofs = {name: str(known[name].__doc__).splitlines()[0].rstrip(".") for name in names}
+    if any(known[name].requires for name in names):
+        # Two of them side by side would both make it.
+        session.run(sys.executable, "-m", "nox", "--session", "other-clients", external=True)
+    if len(names) == 1:
+        session.run(sys.executable, "-m", "nox", "--session", *names, "--", *arguments, external=True)
+    elif not run_gates(proofs, arguments, timeout=GATE_TIMEOUT_SECONDS):
+        session.error("not all gates passed")
