@@ -16,7 +16,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
@@ -168,9 +168,6 @@ class Context:
     @property
     def hosts(self) -> list[str]:
         return [member.host for member in self.members]
-
-    def member(self, host: str) -> Member:
-        return next(member for member in self.members if member.host == host)
 
     def items(self, steps: Iterable[Step], phase: str) -> list[Item]:
         """Steps as the items of a loop. What an item does is kept apart: a result shows what people want to see."""
@@ -890,11 +887,7 @@ class Work:
             if self._clock() >= end:
                 if wrong is None:
                     return "its container is gone" if not watched else "it starts over and over"
-                return (
-                    f"{wrong.name} is stopped"
-                    if not wrong.running
-                    else f"{wrong.name} starts over and over or is not ready"
-                )
+                return f"{wrong.name} {_trouble(wrong)}"
             self._sleep(_POLL)
 
     def _steady(self, known: _Member) -> float:
@@ -965,7 +958,6 @@ class Work:
             return self._counts
         port.say(f"Restarting {item.title}: {item.label}")
         backend = BACKENDS[known.member.backend]
-        node = item.node
         try:
             node = only(self._nodes(port, known), item.node) or item.node
         except Problem as problem:
@@ -979,7 +971,8 @@ class Work:
             return begin_restart(replace(record, lease=renewed, connected_before=before), node, self._listed(node))
 
         self._update(port, host, change)
-        watch = _Watch(port.watch(), node) if not backend.tells_starts else None
+        conversation = port.watch() if not backend.tells_starts else None
+        watch = _Watch(conversation, node) if conversation is not None else None
         try:
             if watch is not None:
                 watch.start()
@@ -1081,13 +1074,7 @@ class Work:
                     known.look = replace(known.look, nodes=nodes)
                 return None
             if self._clock() >= end:
-                if node is None:
-                    return "its container is gone"
-                return (
-                    "its container is stopped"
-                    if not node.running
-                    else "its container starts over and over or is not ready"
-                )
+                return f"its container {_trouble(node) if node is not None else 'is gone'}"
             self._sleep(_POLL)
 
     def _await_health(self, port: Port, end: float, listed: Sequence[str] = ()) -> str | None:
@@ -1107,7 +1094,7 @@ class Work:
         result = port.api("wa_health_info", arguments)
         health = read_client_health(result)
         if health.nodes is not None:
-            self._health = replace(health, shards=health.shards or self._health.shards)
+            self._health = health
         return str(result.get("msg") or "the client is not healthy") if result.get("failed") else None
 
     def _not_back(self, item: Restart, missing: str) -> str:
@@ -1265,7 +1252,7 @@ class _Watch:
     A backend that cannot tell one start from another leaves health alone to tell: a connected node has to leave it.
     """
 
-    def __init__(self, conversation: AbstractContextManager[Ask] | None, node: Node) -> None:
+    def __init__(self, conversation: AbstractContextManager[Ask], node: Node) -> None:
         self._conversation = conversation
         self._node = node
         self._over = threading.Event()
@@ -1277,9 +1264,8 @@ class _Watch:
         self._thread = threading.Thread(target=self._look, daemon=True)
 
     def start(self) -> None:
-        if self._conversation is not None:
-            self._thread.start()
-            self._ready.wait(_SIGN_AFTER)
+        self._thread.start()
+        self._ready.wait(_SIGN_AFTER)
 
     def stop(self, patience: float) -> None:
         """Ends the watch at the first sign, or after that many seconds."""
@@ -1305,7 +1291,7 @@ class _Watch:
 
     def _look(self) -> None:
         try:
-            with self._conversation or nullcontext(tuple) as ask:
+            with self._conversation as ask:
                 before = self._entries(ask())
                 self._was_connected = CONNECTED in before.values()
                 self._ready.set()
