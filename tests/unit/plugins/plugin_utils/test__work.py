@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
@@ -301,6 +305,19 @@ def restarts(cluster: Cluster) -> list[str]:
     return [event.partition(" ")[2] for event in cluster.events if event.startswith("restart ")]
 
 
+def asked(cluster: Cluster) -> list[tuple[str, dict[str, Any]]]:
+    """What is asked of the client from now on: module and arguments."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+    api = cluster.api
+
+    def noted(module: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        calls.append((module, copy.deepcopy(dict(arguments))))
+        return api(module, arguments, **more)
+
+    cluster.api = noted  # type: ignore[method-assign]
+    return calls
+
+
 def two() -> Cluster:
     return Cluster({"h": [coreapp("a"), coreapp("b")]})
 
@@ -487,6 +504,247 @@ def test_a_restart_that_waits_for_its_turn_says_so() -> None:
     assert work.line(False) is None
 
 
+def test_before_anything_is_written_every_host_tells_what_runs_there_now() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+    seen: list[Record] = []
+    cluster.on_write = lambda: seen.append(cluster.record())
+
+    def done() -> None:
+        cluster.records.clear()
+        cluster.nodes["h"][0] = coreapp("a", incarnation="2")
+
+    cluster.while_asleep = done
+    assert demanded(cluster).failure is None
+    assert [(entry.name, entry.incarnation) for entry in seen[0].nodes] == [("a", "2"), ("b", "1")]
+
+
+@pytest.mark.parametrize(
+    ("masters", "setting", "names"),
+    [
+        ("auto", "log_level", ["a"]),
+        ("auto", "garbagecollector_enable.media", ["a", "m"]),
+        ("yes", "log_level", ["a", "m"]),
+        ("no", "garbagecollector_enable.media", ["a"]),
+    ],
+)
+def test_masters_restart_where_a_setting_or_the_operator_says_so(masters: str, setting: str, names: list[str]) -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER)]})
+    work = demanded(cluster, wanted=Wanted((setting,)), values={"restart_masters": masters})
+    assert (work.failure, [entry.name for entry in cluster.record().nodes]) == (None, names)
+
+
+def test_masters_that_are_to_be_left_alone_are_taken_off_the_record() -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER)]})
+    cluster.pending("h", "a", "m")
+    assert resumed(cluster, values={"restart_masters": "no"}).failure is None
+    assert (restarts(cluster), cluster.records) == (["a"], {})
+
+
+@pytest.mark.parametrize("partial", [False, True])
+def test_a_node_that_no_host_accounts_for_is_refused_unless_it_is_looked_after_elsewhere(partial: bool) -> None:
+    cluster = two()
+    known = cluster.health().nodes
+    cluster.health = lambda: _health.Health((*known, _health.Node("x:1", "coreapp", "connected")), True)  # type: ignore[method-assign]
+    work = demanded(cluster, values={"partial_cluster": partial})
+    assert ("cluster c: the client's health names x:1" in str(work.failure)) is not partial
+    assert [line.partition(" accounts")[0] for line in work.warnings] == (
+        ["cluster c: no host of this inventory"] if partial else []
+    )
+    assert cluster.record().is_pending is partial
+
+
+def test_everything_restarts_without_a_setting_to_write() -> None:
+    cluster = two()
+    facts: dict[str, Any] = {"settings": None, "wanted": Wanted(everything=True)}
+    demanded(cluster, **facts)
+    record = cluster.record()
+    assert (record.generation, record.noted, record.settings, record.lease) == (1, 1, (), None)
+    assert whole(cluster, **facts).failure is None
+    assert (restarts(cluster), cluster.records) == (["a", "b"], {})
+
+
+@pytest.mark.parametrize("known_before", [True, False])
+def test_what_is_a_master_by_its_name_in_health_is_none_of_the_coreapps(known_before: bool) -> None:
+    cluster = Cluster({"h": [Node("a"), Node("m")]})
+    roles = (("a:1", "coreapp"), ("m:2", "primary_master"))
+    cluster.health = lambda: _health.Health(tuple(_health.Node(n, role, "connected") for n, role in roles), True)  # type: ignore[method-assign]
+    health = cluster.api("wa_health_info", {}) if known_before else None
+    work = made(cluster, backend="command", health=health)
+    play(work, cluster, demand_steps(["h"], health=not known_before, writes=True))
+    assert (work.failure, [entry.name for entry in cluster.record().nodes]) == (None, ["a"])
+
+
+def test_the_health_after_the_writing_is_what_a_restart_must_not_lower() -> None:
+    cluster = two()
+    cluster.connected = {"a"}
+
+    def more() -> None:
+        cluster.connected = {"a", "b"}
+        cluster.answer = {"health": cluster.api("wa_health_info", {})}
+
+    cluster.on_write = more
+    work = made(cluster)
+    results = play(work, cluster, demand_steps(["h"], health=True, writes=True))
+    assert cluster.record().connected_before == 2
+    assert not any("health" in result for result in results)
+
+
+# --- what has to be found out on other hosts ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "due"),
+    [
+        (None, False),
+        (render(Record("c", "h", sent=Sent("s", "v1", {}))), False),
+        (render(Record("c", "h", elsewhere=("i",))), True),
+        ("{", True),
+    ],
+)
+@pytest.mark.parametrize("may_restart", [True, False])
+def test_a_record_tells_whether_anything_is_due(text: str | None, due: bool, may_restart: bool) -> None:
+    cluster = two()
+    cluster.records.update({"h": text} if text is not None else {})
+    work = made(cluster, settings=None, wanted=Wanted(), may_restart=may_restart)
+    play(work, cluster, [Step("peek", "h"), Step("look", "h")])
+    # What cannot be read is made good, whoever may restart.
+    looked = due and (may_restart or text == "{")
+    assert (work.failure, bool(work._looks), bool(cluster.events)) == (None, looked, looked)
+
+
+@pytest.mark.parametrize(
+    ("text", "others", "said"),
+    [
+        (None, (("old@h.json", render(Record("old", "h", elsewhere=("x",)))),), "old@h.json holds a pending restart"),
+        (render(Record("other", "h")), (), "it belongs to h of cluster other; remove it"),
+    ],
+)
+def test_a_record_that_may_be_this_clients_under_another_name_ends_the_work(
+    text: str | None, others: tuple[tuple[str, str], ...], said: str
+) -> None:
+    cluster = two()
+    cluster.records.update({"h": text} if text is not None else {})
+    cluster.places["h"] = Place(others=others)
+    work = made(cluster)
+    play(work, cluster, [Step("peek", "h"), Step("look", "h")])
+    assert said in str(work.failure)
+    assert cluster.events == []
+
+
+NOTHING: dict[str, Any] = {"changed": False, "changed_settings": [], "restart_settings": []}
+
+
+@pytest.mark.parametrize(
+    ("answer", "everything", "written", "pending"),
+    [
+        (NOTHING, False, False, []),
+        (NOTHING, True, True, ["a on h", "b on h"]),
+        ({**NOTHING, "changed": True}, False, True, []),
+        ({**NOTHING, "changed_settings": ["webhooks.url"]}, False, True, []),
+        ({}, False, True, ["a on h", "b on h"]),
+    ],
+)
+def test_another_host_tells_what_differs(
+    answer: dict[str, Any], everything: bool, written: bool, pending: list[str]
+) -> None:
+    cluster = two()
+    cluster.answer = answer
+    calls = asked(cluster)
+    work = made(cluster, api="elsewhere", wanted=Wanted(everything=everything))
+    play(work, cluster, demand_steps(["h"], health=True, writes=True, ask=True, peek="h"))
+    assert calls[0] == ("wa_application_settings", SETTINGS)
+    assert (work.failure, work.still_pending()) == (None, pending)
+    assert bool([event for event in cluster.events if event.startswith("write")]) is written
+    # What needs no restart needs no record either.
+    assert any(event.startswith("swap") for event in cluster.events) is bool(pending)
+
+
+def test_another_host_tells_what_is_never_reported() -> None:
+    cluster = two()
+    sent = Sent("s", "v1").learn({"log_level": "error"})
+    cluster.keep(Record("c", "h", sent=sent))
+    cluster.answer = {"unverified_settings": ["log_level"]}
+    work = made(cluster, api="elsewhere", wanted=Wanted())
+    play(work, cluster, demand_steps(["h"], health=True, writes=True, ask=True))
+    assert (work.failure, work.still_pending()) == (None, [])
+    assert not [event for event in cluster.events if event.startswith("write")]
+    cluster.answer["client_version"] = "v2"
+    work = made(cluster, api="elsewhere", wanted=Wanted())
+    play(work, cluster, demand_steps(["h"], health=True, writes=True, ask=True))
+    assert work.still_pending() == ["a on h", "b on h"]
+
+
+def test_a_comparison_that_fails_ends_the_work() -> None:
+    cluster = two()
+    cluster.answer = {"failed": True, "msg": "refused"}
+    work = made(cluster, api="elsewhere", wanted=Wanted())
+    results = play(work, cluster, demand_steps(["h"], health=True, writes=True, ask=True))
+    assert (work.failure, results[0]["msg"], cluster.events) == ("refused", "refused", ["compare"])
+
+
+@pytest.mark.parametrize(("timeout", "patience"), [(None, 5.0), (2.0, 2.0), (30.0, 5.0)])
+def test_addresses_of_one_cluster_are_asked_for_a_few_seconds_each(timeout: float | None, patience: float) -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    calls = asked(cluster)
+    more = {} if timeout is None else {"timeout": timeout}
+    facts: dict[str, Any] = {
+        "connection": {"api_url": "https://one", **more},
+        "others": {"i": {"api_url": "https://two", **more}},
+    }
+    assert demanded(cluster, **facts).failure is None
+    assert calls[:2] == [
+        ("wa_health_info", {"api_url": f"https://{name}", "timeout": patience, "retries": 0}) for name in ("one", "two")
+    ]
+    del calls[:]
+    # The restarts are of what was looked at in this run.
+    play(made(cluster, restarts=({},), **facts), cluster, [Step("health")])
+    assert calls == [("wa_health_info", {})]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "refused"),
+    [
+        ({}, False),
+        ({"nodes": [], "clustered": False}, False),
+        ({"nodes": [{"name": "a:1", "role": "coreapp", "gateway_status": "connected"}], "clustered": True}, False),
+        ({"nodes": [{"name": "x:1", "role": "coreapp", "gateway_status": "connected"}], "clustered": True}, True),
+        ({"nodes": [{"name": "a:1", "role": "coreapp", "gateway_status": "connected"}], "clustered": False}, True),
+    ],
+)
+def test_addresses_of_one_cluster_have_to_be_one_clients(theirs: dict[str, Any], refused: bool) -> None:
+    cluster = Cluster({"h": [coreapp("a", id="1")], "i": [coreapp("b", id="2")]})
+    api = cluster.api
+
+    def split(module: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        return dict(theirs) if arguments.get("api_url") == "https://two" else api(module, arguments, **more)
+
+    cluster.api = split  # type: ignore[method-assign]
+    work = demanded(cluster, others={"i": {"api_url": "https://two"}})
+    assert ("h and i are hosts of cluster c, but different clients answer" in str(work.failure)) is refused
+    assert bool(work.failure) is refused
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (None, _work.ClientHealth()),
+        ({}, _work.ClientHealth()),
+        ({"nodes": [], "clustered": True, "shards": 1}, _work.ClientHealth()),
+        (
+            {"nodes": [{"name": None, "role": "coreapp", "gateway_status": "connected"}], "clustered": False},
+            _work.ClientHealth((_health.Node(None, "coreapp", "connected"),), False, None),
+        ),
+        (
+            {"nodes": [{"name": "a:1", "role": "coreapp", "gateway_status": "x"}], "clustered": True, "shards": 2},
+            _work.ClientHealth((_health.Node("a:1", "coreapp", "x"),), True, 2),
+        ),
+    ],
+)
+def test_what_the_client_says_of_itself(result: dict[str, Any] | None, expected: _work.ClientHealth) -> None:
+    assert _work.read_client_health(result) == expected
+
+
 # --- the lease ---------------------------------------------------------------------------------------------------
 
 
@@ -569,6 +827,88 @@ def test_hosts_of_one_run_wait_for_each_other_without_an_end() -> None:
     assert cluster.lines == []
 
 
+def test_a_run_that_waits_looks_less_often_the_longer_it_takes() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=replace(OTHER, seconds=1e6)))
+    looks: list[float] = [0.0]
+    said: list[float] = []
+    cluster.while_asleep = lambda: looks.append(cluster.now)
+    cluster.say = lambda _line: said.append(cluster.now)  # type: ignore[method-assign]
+    demanded(cluster)
+    pauses = [later - at for at, later in pairwise(looks)]
+    assert pauses == pytest.approx([min(1.0, max(0.2, at / 10)) for at in looks[:-1]])
+    assert said[0] == 0
+    assert all(15 <= later - at < 16 for at, later in pairwise(said))
+
+
+def test_a_run_that_waits_says_for_how_long() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=replace(OTHER, seconds=1e6)))
+    demanded(cluster, values={"lock_timeout": 3.5})
+    assert cluster.lines == ["waiting for another run on box (process 1, since noon) on cluster c, 0 s of 3.5 s"]
+    assert 3.5 < cluster.now < 4.5
+
+
+def test_a_lease_lasts_longer_than_a_restart_and_the_wait_after_it() -> None:
+    cluster = two()
+    seen: list[Record] = []
+    cluster.on_write = lambda: seen.append(cluster.record())
+    demanded(cluster, values={"restart_stop_timeout": 70, "health_timeout": 400.0})
+    assert [record.lease and record.lease.seconds for record in seen] == [530.0]
+
+
+def test_a_place_that_drops_line_breaks_at_the_end_holds_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole_place = Store._place
+
+    def stripped(self: Store) -> Place:
+        place = whole_place(self)
+        return replace(place, text=place.text and place.text.strip())
+
+    monkeypatch.setattr(Store, "_place", stripped)
+    cluster = two()
+    assert (whole(cluster).failure, restarts(cluster), cluster.records) == (None, ["a", "b"], {})
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said", "tries"),
+    [
+        (Problem("disk full"), "the record of pending restarts cannot be written: disk full", 1),
+        (Place(unusable="gone"), "the record of pending restarts cannot be written: gone", 1),
+        (None, "/state/c@h.json: the record is changed by others all the time", 3),
+    ],
+)
+def test_a_record_that_cannot_be_written_ends_the_work_before_the_settings_are(
+    trouble: Problem | Place | None, said: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = two()
+    work = made(cluster)
+    play(work, cluster, [Step("look", "h"), Step("health")])
+    tried: list[str | None] = []
+
+    def swap(self: Store, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
+        tried.append(old)
+        if isinstance(trouble, Problem):
+            raise trouble
+        # Somebody writes in between, and leaves the lease as it is.
+        return trouble or Place(render(replace(cluster.record(), recorded=str(len(tried)))))
+
+    monkeypatch.setattr(Store, "swap", swap)
+    play(work, cluster, [Step("record", "h"), Step("write")])
+    assert (said in str(work.failure), len(tried)) == (True, tries)
+    assert len(set(tried)) == tries, "each attempt is on top of what the one before has found"
+    assert not [event for event in cluster.events if event.startswith("write")]
+
+
+def test_a_record_that_is_spoilt_meanwhile_is_written_anew() -> None:
+    cluster = two()
+    work = made(cluster)
+    play(work, cluster, [Step("look", "h"), Step("health")])
+    cluster.records["h"] = "{"
+    play(work, cluster, [Step("record", "h")])
+    assert (work.failure, [entry.name for entry in cluster.record().nodes]) == (None, ["a", "b"])
+    assert cluster.record().lease == work._lease
+
+
 def test_a_lost_lease_ends_the_work_before_the_next_stop() -> None:
     cluster = two()
     demanded(cluster)
@@ -614,6 +954,87 @@ def test_a_volatile_place_is_taken_where_it_is_meant_or_nothing_is_wanted() -> N
     cluster = two()
     cluster.places["h"] = Place(volatile=True)
     assert demanded(cluster, settings=SETTINGS, wanted=Wanted()).failure is None
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "said"),
+    [
+        (render(Record("c", "h")), Wanted(), None),
+        (None, Wanted(), "restarts cannot be done on h (no directory)"),
+        (render(Record("c", "h")), Wanted(("log_level",)), "restarts cannot be done on h (no directory)"),
+    ],
+)
+def test_check_mode_reads_a_record_where_none_may_be_kept(text: str | None, wanted: Wanted, said: str | None) -> None:
+    cluster = two()
+    cluster.records.update({"h": text} if text is not None else {})
+    cluster.places["h"] = Place(unusable="no directory")
+    work = demanded(cluster, check_mode=True, wanted=wanted)
+    assert (said in str(work.failure)) if said else (work.failure is None)
+
+
+def test_check_mode_tells_of_a_volatile_place() -> None:
+    cluster = two()
+    cluster.places["h"] = Place(volatile=True)
+    said = "wa_settings_state_dir /state is on a container's own root file system"
+    assert said in str(demanded(cluster, check_mode=True).failure)
+    assert demanded(cluster, check_mode=True, values={"volatile_state": True}).failure is None
+    assert demanded(cluster, check_mode=True, wanted=Wanted()).failure is None
+
+
+def test_a_lease_that_cannot_be_given_back_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", client="https://other", elsewhere=("x",)))
+    swap = Store.swap
+
+    def once(self: Store, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
+        if volatile is None:
+            raise Problem("disk full")
+        return swap(self, old, new, volatile)
+
+    monkeypatch.setattr(Store, "swap", once)
+    assert "holds a pending restart of another client" in str(demanded(cluster).failure)
+
+
+def test_no_record_is_left_of_a_host_that_cannot_be_worked_on_after_all() -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", lease=OTHER))
+    health = cluster.health()
+    cluster.health = lambda: health  # type: ignore[method-assign]
+
+    def done() -> None:
+        cluster.records.clear()
+        cluster.nodes["h"] = Unseen()
+
+    cluster.while_asleep = done
+    assert "restarts cannot be done on h (boom)" in str(demanded(cluster).failure)
+    assert cluster.records == {}
+
+
+@pytest.mark.parametrize(("hosts", "client"), [(["h"], "https://client:9090"), (["h", "i"], "")])
+def test_whose_record_it_is_stands_in_that_of_a_client_of_one_host(hosts: list[str], client: str) -> None:
+    cluster = Cluster({host: [coreapp(f"on {host}")] for host in hosts})
+    demanded(cluster)
+    assert cluster.record().client == client
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            Record("c", "h", client="https://other", elsewhere=("i",)),
+            "f holds a pending restart of another client, https://other; give each client on this host a "
+            "wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run with "
+            "wa_settings_restart: always",
+        ),
+        (
+            Record("c", "h", client="https://other", campaign=Campaign("x", True, ("spring",))),
+            "f holds a campaign of another client, https://other; give each client on this host a "
+            "wa_settings_cluster of its own. If it is the same client at a new address, put that into the file",
+        ),
+    ],
+)
+def test_what_is_said_of_a_record_of_another_client(record: Record, said: str) -> None:
+    assert _work.others_record("f", record) == said
 
 
 def test_a_record_that_cannot_be_read_means_that_everything_is_pending() -> None:
@@ -727,6 +1148,25 @@ def test_a_host_of_the_play_that_is_away_keeps_the_settings_unwritten() -> None:
     assert "restarts cannot be done on i (unreachable)" in str(work.failure)
     assert cluster.records == {}
     assert not [event for event in cluster.events if event.startswith("write")]
+
+
+def test_what_was_checked_before_the_demand_is_not_checked_before_the_restarts() -> None:
+    cluster = two()
+    cluster.pending("h", "a", "b")
+    cluster.unable = {"h"}
+    assert "no command" in str(resumed(cluster).failure)
+    assert resumed(cluster, restarts=({},)).failure is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_several_nodes_of_a_client_that_is_no_cluster_have_to_be_named(named: bool) -> None:
+    cluster = two()
+    cluster.clustered = False
+    cluster.connected = {"a"}
+    members = (Member("h", True, "docker", ("a", "b") if named else (), "", (), "/state"),)
+    failure = demanded(cluster, members=members).failure
+    assert (failure is None) is named
+    assert ("is not a cluster and has one Coreapp" in str(failure)) is not named
 
 
 # --- nodes that do not come back ---------------------------------------------------------------------------------
@@ -871,6 +1311,7 @@ def test_a_node_left_stopped_by_a_dead_run_is_started_again() -> None:
     work = resumed(cluster)
     assert (work.failure, restarts(cluster), cluster.records) == (None, ["a", "b"], {})
     assert any("Restarting a on h again" in line for line in cluster.lines)
+    assert work.summary()["restarted"] == ["a on h", "b on h"]
 
 
 def test_a_healthy_node_is_not_restarted_again_for_another_ones_sake() -> None:
@@ -891,6 +1332,336 @@ def test_what_somebody_stopped_is_told_and_not_started() -> None:
     play(work, cluster, work_steps(cluster)[:4])
     assert "a had a pending restart and is stopped" in work.warnings[0]
     assert [entry.name for entry in cluster.record().nodes] == ["b"]
+
+
+def test_what_is_stopped_is_named_with_its_host_and_needs_no_restart() -> None:
+    cluster = two()
+    cluster.pending("h", "a", "b")
+    cluster.nodes["h"] = [replace(node, running=False) for node in cluster.nodes["h"]]
+    work = made(cluster)
+    play(work, cluster, [*work_steps(cluster)[:4], Step("release", "h")])
+    assert (work.failure, restarts(cluster), cluster.records) == (None, [], {})
+    assert work.warnings == [
+        "h of cluster c: a, b had a pending restart and is stopped. It is not started; once you start it, it runs with "
+        "the settings that are stored"
+    ]
+
+
+def returning(cluster: Cluster, name: str = "a", **facts: Any) -> Work:
+    """A run after one that has stopped a node, until it goes on with the others."""
+    cluster.pending("h", *(node.name for node in cluster.nodes["h"]), connected_before=len(cluster.nodes["h"]))
+    before = next((node for node in cluster.nodes["h"] if node.name == name), coreapp(name))
+    cluster.keep(begin_restart(cluster.record(), before, name))
+    cluster.nodes["h"] = [replace(node, incarnation="2") if node.name == name else node for node in cluster.nodes["h"]]
+    work = made(cluster, settings=None, wanted=Wanted(), **facts)
+    play(work, cluster, [Step("look", "h"), Step("health"), Step("regain")])
+    return work
+
+
+@pytest.mark.parametrize(("api", "waits"), [(None, [15.0, 30.0]), ("elsewhere", [30.0])])
+def test_a_node_that_may_have_been_left_stopped_has_its_turn_early_enough(api: str | None, waits: list[float]) -> None:
+    cluster = two()
+    cluster.connected = {"b"}
+    work = returning(cluster, api=api)
+    play(work, cluster, [Step("recover", "h")])
+    assert [wait["wait_timeout"] for wait in cluster.waits] == waits
+    assert {(wait["wait_interval"], wait["expect_connected"], *wait["expect_nodes"]) for wait in cluster.waits} == {
+        (0.2, 2, "a")
+    }
+    assert cluster.lines == ["Waiting for a on h: not seen healthy since the last restart"]
+    assert str(work.failure).startswith("a on h is not back since its restart: 1 of 2 Coreapps connected")
+    assert str(work.failure).endswith(
+        "Nothing else of cluster c is restarted until it is; pending restarts, done by a later run: b on h"
+    )
+    assert restarts(cluster) == []
+
+
+def test_check_mode_waits_for_nobody() -> None:
+    cluster = two()
+    cluster.connected = {"b"}
+    cluster.pending("h", "a", "b", connected_before=2, returning=Pending("a", listed="a"))
+    work = whole(cluster, check_mode=True, settings=None, wanted=Wanted())
+    assert (work.failure, work.restarted, cluster.waits, cluster.now) == (None, ["a on h", "b on h"], [], 0)
+
+
+def test_a_node_that_returns_is_watched_for_a_while() -> None:
+    cluster = two()
+    work = returning(cluster)
+    crashes = [1.0, 2.0]
+
+    def crash() -> None:
+        if crashes and cluster.now >= crashes[0]:
+            cluster.nodes["h"][0] = replace(cluster.nodes["h"][0], incarnation=f"crash at {crashes.pop(0)}")
+
+    cluster.while_asleep = crash
+    play(work, cluster, [Step("recover", "h")])
+    assert work.failure is None
+    assert 5.0 <= cluster.now < 5.5
+    assert [entry.name for entry in cluster.record().nodes] == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"running": False}, "a is stopped"),
+        ({"steady": False}, "a starts over and over or is not ready"),
+        (None, "its container is gone"),
+        ({}, "it starts over and over"),
+    ],
+)
+def test_what_is_said_of_a_node_that_does_not_return(facts: dict[str, Any] | None, said: str) -> None:
+    cluster = two()
+    work = returning(cluster)
+
+    def change() -> None:
+        new = [] if facts is None else [coreapp("a", **{"incarnation": str(cluster.now), **facts})]
+        cluster.nodes["h"] = [*new, coreapp("b")]
+
+    cluster.while_asleep = change
+    play(work, cluster, [Step("recover", "h")])
+    assert str(work.failure).startswith(f"a on h is not back since its restart: {said}. Nothing else")
+    assert 30 <= cluster.now < 30.5
+
+
+def test_a_host_that_goes_away_while_its_node_returns_is_told() -> None:
+    cluster = two()
+    work = returning(cluster)
+    cluster.while_asleep = lambda: cluster.away.add("h")
+    play(work, cluster, [Step("recover", "h")])
+    assert "a on h is not back since its restart: unreachable" in str(work.failure)
+
+
+@pytest.mark.parametrize("steady", [True, False])
+def test_what_takes_the_place_of_a_returning_node_has_to_run_itself(steady: bool) -> None:
+    cluster = Cluster({"h": [coreapp("d-1", unit="d")]})
+    cluster.pending("h", returning=Pending("d-1", "gone", unit="d"), connected_before=1)
+    cluster.nodes["h"] = [coreapp("d-2", unit="d", steady=steady), coreapp("x", unit="other", steady=False)]
+    cluster.connected = {"d-2"}
+    failure = resumed(cluster).failure
+    assert (failure is None) is steady
+    assert ("d-2 starts over and over" in str(failure)) is not steady
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_command_is_repeated_for_a_node_that_does_not_serve(leads: bool) -> None:
+    cluster = Cluster({"h": [Node("h"), Node("i")]}, connected={"h"} if leads else {"i"})
+
+    def back(node: Node) -> Node:
+        cluster.connected = {"h", "i"}
+        return node
+
+    cluster.comes_back = back
+    cluster.pending("h", returning=Pending("h", listed="h"), connected_before=2)
+    work = made(cluster, settings=None, wanted=Wanted(), backend="command")
+    results = play(work, cluster, work_steps(cluster)[:4])
+    assert restarts(cluster) == ([] if leads else ["h"])
+    assert (work.failure is None) is not leads
+    assert results[-1].get("changed", False) is not leads
+    assert cluster.now == 15.0 + (30.0 if leads else 0.0)
+
+
+def test_a_command_is_not_repeated_where_nothing_is_missing() -> None:
+    cluster = Cluster({"h": [Node("h")]})
+    cluster.pending("h", returning=Pending("h", listed="h"), connected_before=1)
+    assert resumed(cluster, backend="command").failure is None
+    assert (restarts(cluster), cluster.records, cluster.now) == ([], {}, 0)
+
+
+class Broken(Engine):
+    @classmethod
+    def restart(cls, host: Any, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
+        host.events.append((stop_timeout, patience))
+        raise Problem("no daemon")
+
+
+def test_what_is_said_of_a_restart_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BACKENDS, "docker", Broken)
+    cluster = two()
+    work = whole(cluster, values={"restart_stop_timeout": "70", "health_timeout": 40.0})
+    assert work.failure == (
+        "Coreapp 1 of 2, a on h, could not be restarted: no daemon; pending restarts, done by a later run: a on h, b "
+        "on h"
+    )
+    assert cluster.lines == ["Restarting Coreapp 1 of 2: a on h"]
+    assert cluster.events[-2] == (70, 40.0)
+    assert cluster.record().returning is not None
+    cluster.nodes["h"][0] = coreapp("a", running=False)
+    work = resumed(cluster, values={"restart_stop_timeout": "70", "health_timeout": 40.0})
+    assert str(work.failure).startswith("a on h is not back since its restart: no daemon. Nothing else")
+    assert cluster.events[-2] == (70, 40.0)
+
+
+def test_a_host_that_goes_away_before_a_stop_or_after_a_start_is_told() -> None:
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster)
+    play(work, cluster, work_steps(cluster)[:5])
+    cluster.nodes["h"] = Unseen()
+    play(work, cluster, work_steps(cluster)[5:])
+    assert work.failure == (
+        "Coreapp 1 of 2, a on h, cannot be looked at: boom; pending restarts, done by a later run: a on h, b on h"
+    )
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster)
+    play(work, cluster, work_steps(cluster)[:7])
+    cluster.away = {"h"}
+    play(work, cluster, work_steps(cluster)[7:])
+    assert work.failure == (
+        "Coreapp 1 of 2, a on h, did not come back: unreachable. The other nodes of cluster c were left as they are; "
+        "pending restarts, done by a later run: a on h, b on h"
+    )
+
+
+def test_a_client_that_does_not_say_what_is_missing() -> None:
+    cluster = two()
+    api = cluster.api
+
+    def silent(module: str, arguments: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        return {"failed": True} if arguments.get("wait") else api(module, arguments, **more)
+
+    cluster.api = silent  # type: ignore[method-assign]
+    assert "a on h, did not come back: the client is not healthy." in str(whole(cluster).failure)
+
+
+@pytest.mark.parametrize(
+    ("back", "said"),
+    [
+        (coreapp("d-2", unit="d", incarnation="2"), None),
+        (coreapp("d-2", unit="d", incarnation="2", running=False), "its container is stopped"),
+        (coreapp("d-2", unit="d", incarnation="2", steady=False), "its container starts over and over or is not ready"),
+        (coreapp("d-1", unit="d", incarnation="2", id="other"), None),
+        (coreapp("x", unit="other", incarnation="2"), "its container is gone"),
+        (coreapp("d-2", unit="d", incarnation="1"), "its container is gone"),
+    ],
+)
+def test_what_is_made_anew_is_back_under_another_name(back: Node, said: str | None) -> None:
+    cluster = Cluster({"h": [coreapp("d-1", unit="d")]})
+    cluster.connected.add(back.name)
+    cluster.comes_back = lambda _node: back
+    failure = whole(cluster).failure
+    assert (failure is None) is (said is None)
+    assert (said or "") in str(failure or "")
+    assert not any("expect_nodes" in wait for wait in cluster.waits), "health knows it by another name as well"
+
+
+def test_the_client_is_asked_before_each_stop_but_the_first_and_after_each_start() -> None:
+    cluster = two()
+    work = whole(cluster)
+    assert (work.failure, cluster.now) == (None, 0)
+    assert [wait.pop("expect_nodes", None) for wait in cluster.waits] == [["a"], None, ["b"]]
+    wait = {"wait": True, "wait_timeout": 30.0, "wait_interval": 0.2, "expect_connected": 2}
+    assert cluster.waits == [wait] * 3
+
+
+def test_a_restart_that_takes_long_leaves_the_whole_time_for_the_wait() -> None:
+    cluster = two()
+
+    def slowly(node: Node) -> Node:
+        cluster.now += 25.0
+        return replace(node, incarnation="2")
+
+    cluster.comes_back = slowly
+    assert whole(cluster).failure is None
+    assert [wait["wait_timeout"] for wait in cluster.waits] == [30.0] * 3
+
+
+def test_a_late_look_still_asks_the_client() -> None:
+    cluster = two()
+    work = made(cluster)
+    cluster.now = 100.0
+    assert work._await_health(cluster, 50.0) is None  # type: ignore[arg-type]
+    assert [wait["wait_timeout"] for wait in cluster.waits] == [0.1]
+    assert [wait["expect_connected"] for wait in cluster.waits] == [1]
+
+
+@pytest.mark.parametrize(
+    ("states", "expected", "healthy"),
+    [
+        (["connected", "connected"], 2, True),
+        (["connected", "disconnected"], 2, False),
+        (["connected", "disconnected"], 1, True),
+        (["connected"], None, True),
+        (["disconnected"], None, False),
+        (["disconnected"], 0, True),
+        (["connected", "uninitialized"], 1, False),
+    ],
+)
+def test_an_answer_is_as_good_as_what_is_expected(states: list[str], expected: int | None, healthy: bool) -> None:
+    cluster = two()
+    work = made(cluster)
+    master = _health.Node("m", "primary_master", "uninitialized")
+    nodes = [_health.Node(f"{at}", "coreapp", state) for at, state in enumerate(states)]
+    work._health, work._expected, work._fresh = _work.ClientHealth((*nodes, master), True), expected, True
+    assert work._is_known_healthy() is healthy
+    assert work._is_known_healthy() is False
+
+
+def test_one_that_has_taken_over_lets_the_others_go_first() -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("b"), coreapp("c")]}, connected={"a"})
+
+    def fail_over(node: Node) -> Node:
+        cluster.connected = {"c"}
+        return replace(node, incarnation="2")
+
+    cluster.comes_back = fail_over
+    demanded(cluster)
+    work = made(cluster)
+    results = play(work, cluster, made_steps(cluster))
+    assert (work.failure, restarts(cluster), cluster.records) == (None, ["b", "a", "c"], {})
+    assert {"skipped": True} in results
+
+
+def made_steps(cluster: Cluster) -> list[Step]:
+    """The steps of the restarts that are on record."""
+    work = made(cluster, settings=None, wanted=Wanted())
+    play(work, cluster, [*(Step("look", host) for host in cluster.nodes), Step("health")])
+    steps = work.restarts()
+    play(work, cluster, [Step("release", host) for host in cluster.nodes])
+    return steps
+
+
+def test_a_master_that_does_not_lead_is_not_taken_for_a_stand_by() -> None:
+    cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER), coreapp("n", kind=MASTER)]})
+    primary = cluster.health
+
+    def roles() -> _health.Health:
+        nodes = [
+            replace(node, role="secondary_master", gateway_status="disconnected") if str(node.name)[0] == "n" else node
+            for node in primary().nodes
+        ]
+        return _health.Health(tuple(nodes), True)
+
+    cluster.health = roles  # type: ignore[method-assign]
+    work = whole(cluster, wanted=Wanted(("garbagecollector_enable.media",)))
+    assert (work.failure, restarts(cluster), cluster.now) == (None, ["a", "n", "m"], 0)
+    assert work.restarted == ["a on h", "n on h", "m on h"]
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_is_gone_or_stopped_when_its_turn_comes_is_left_out(gone: bool) -> None:
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster)
+    play(work, cluster, work_steps(cluster)[:3])
+    cluster.nodes["h"] = [coreapp("b")] if gone else [coreapp("a", running=False), coreapp("b")]
+    known = work._members["h"]
+    assert known.look is not None
+    known.look = replace(known.look, nodes=tuple(cluster.nodes["h"]))
+    results = play(work, cluster, work_steps(cluster)[3:])
+    assert (work.failure, results[1], restarts(cluster)) == (None, {"skipped": True}, [])
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_restart_is_a_change_unless_one_was_told_for_it(counted: bool, check_mode: bool) -> None:
+    cluster = two()
+    demanded(cluster)
+    work = made(cluster, check_mode, counted=counted)
+    results = play(work, cluster, [*work_steps(cluster), *work_steps(cluster)[4:]])
+    assert [result["changed"] for result in results if "changed" in result] == [not counted]
+    assert work.restarted == ["a on h"]
+    assert {"skipped": True} in results
 
 
 # --- a backend that cannot tell starts ---------------------------------------------------------------------------
@@ -916,6 +1687,87 @@ def test_a_command_that_restarts_is_believed() -> None:
     cluster.comes_back = back
     work = whole(cluster, backend="command")
     assert (work.failure, cluster.records) == (None, {})
+
+
+A, B, DOWN = (_health.Node("a:1", "coreapp", state) for state in ("connected", "connecting", "disconnected"))
+OTHERS = _health.Node("b:2", "coreapp", "connected"), _health.Node("b:2", "coreapp", "disconnected")
+ALONE = tuple(_health.Node(None, "coreapp", state) for state in ("connected", "connecting"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "nothing_happened"),
+    [
+        ([[A]], True),
+        ([[A], [A], [DOWN]], False),
+        ([[A], [B]], False),
+        ([[A], []], False),
+        ([[A], None], False),
+        ([[A], [replace(A, name="a:2")]], False),
+        ([[A], [A, replace(A, name="a:2")]], False),
+        ([[A, OTHERS[0]], [A, OTHERS[1]], [A]], True),
+        ([[DOWN], [A]], False),
+        ([[OTHERS[0]]], False),
+        ([None], False),
+        ([[ALONE[0]]], True),
+        ([[ALONE[0]], [ALONE[1]]], False),
+    ],
+)
+def test_what_shows_that_a_command_has_restarted_a_node(
+    answers: list[list[_health.Node] | None], nothing_happened: bool
+) -> None:
+    left = list(answers)
+
+    @contextmanager
+    def conversation() -> Iterator[_work.Ask]:
+        def ask() -> Sequence[_health.Node]:
+            nodes = left.pop(0) if len(left) > 1 else left[0]
+            if nodes is None:
+                raise ApiError("gone")
+            return nodes
+
+        yield ask
+
+    watch = _work._Watch(conversation(), Node("a"))
+    assert watch._thread.daemon, "a task that ends does not wait for it"
+    watch.start()
+    start = time.monotonic()
+    watch.stop(0.15 if nothing_happened else 20.0)
+    assert time.monotonic() - start < 5
+    assert watch.proves_nothing_happened is nothing_happened
+    assert not watch._thread.is_alive()
+
+
+def test_a_command_starts_when_the_node_was_looked_at() -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def conversation() -> Iterator[_work.Ask]:
+        time.sleep(0.05)
+        yield lambda: seen.append("looked") or [A]  # type: ignore[func-returns-value]
+
+    watch = _work._Watch(conversation(), Node("a"))
+    watch.start()
+    assert seen[:1] == ["looked"]
+    watch.stop(0.0)
+
+
+def test_a_command_is_believed_where_nobody_can_watch() -> None:
+    cluster = Cluster({"h": [Node("h")]}, clustered=False)
+    cluster.watch = lambda: None  # type: ignore[method-assign]
+    assert (whole(cluster, backend="command").failure, cluster.records) == (None, {})
+
+
+def test_a_command_that_takes_long_has_killed_nothing() -> None:
+    cluster = Cluster({"h": [Node("h")]}, clustered=False)
+    cluster.watch = lambda: None  # type: ignore[method-assign]
+
+    def slowly(node: Node) -> Node:
+        cluster.now += 100.0
+        return node
+
+    cluster.comes_back = slowly
+    assert whole(cluster, backend="command").failure is None
+    assert cluster.now == 100.0
 
 
 # --- what a client does not report -------------------------------------------------------------------------------
@@ -952,6 +1804,64 @@ def test_a_failed_write_learns_nothing() -> None:
     assert cluster.record().sent is None
 
 
+BOTH = {"settings": {"log_level": "error", "heartbeat_interval": 5}}
+
+
+@pytest.mark.parametrize("others", [(), ("heartbeat_interval",)])
+def test_only_what_was_sent_before_is_left_out(others: tuple[str, ...]) -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", sent=Sent("s", "v1").learn({"log_level": "error"})))
+    wanted = Wanted(("log_level", *others))
+    work = made(cluster, settings=BOTH, wanted=wanted, unverified=wanted.settings, client_version="v1")
+    play(work, cluster, demand_steps(["h"], health=True, writes=True, peek="h"))
+    assert work.failure is None
+    assert [event for event in cluster.events if event.startswith("write")] == ['write {"heartbeat_interval": 5}']
+    assert (work.wanted.settings, cluster.record().settings) == (others, others)
+
+
+@pytest.mark.parametrize(
+    ("before", "restart", "kept", "learned"),
+    [
+        (None, ["log_level", "heartbeat_interval"], None, {"log_level"}),
+        (None, ["heartbeat_interval"], None, set()),
+        (Sent("s", "v1", {"x": "y"}), ["log_level"], "s", {"log_level", "x"}),
+        (Sent("s", "v0", {"x": "y"}), ["log_level"], None, {"log_level"}),
+        (Sent("s", "v1", {"x": "y"}), [], "s", {"x"}),
+    ],
+)
+def test_what_is_learned_of_a_write(
+    before: Sent | None, restart: list[str], kept: str | None, learned: set[str]
+) -> None:
+    cluster = two()
+    cluster.keep(Record("c", "h", sent=before))
+    cluster.answer = {"unverified_settings": ["log_level"], "restart_settings": restart}
+    work = demanded(cluster, settings=BOTH, wanted=Wanted(("log_level", "heartbeat_interval")))
+    sent = cluster.record().sent
+    assert (work.failure, set(sent.digests) if sent else set()) == (None, learned)
+    assert sent is None or (sent.version, kept in (None, sent.salt)) == ("v1", True)
+    assert sent is None or kept is not None or sent.salt != "s"
+
+
+@pytest.mark.parametrize(
+    ("texts", "known"),
+    [
+        (("error", "error"), True),
+        (("error", "info"), False),
+        (("error", None), False),
+        ((None, None), None),
+    ],
+)
+def test_a_value_was_sent_where_every_host_says_so(texts: tuple[str | None, ...], known: bool | None) -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    work = made(cluster)
+    for host, text in zip(cluster.nodes, texts, strict=True):
+        sent = None if text is None else Sent("s", "v1").learn({"log_level": text})
+        work._members[host].look = _work.Look(host, record=Record("c", host, sent=sent))
+    assert work.already_sent("log_level", "error", "v1") is known
+    assert work.already_sent("log_level", "error", "v2") is None
+    assert work.already_sent("other", "error", "v1") is None
+
+
 # --- check mode, secrets, and what people see --------------------------------------------------------------------
 
 
@@ -976,6 +1886,30 @@ def test_no_password_and_no_value_is_in_a_record() -> None:
     assert "canary" in work.secrets
     assert texts
     assert not any("canary" in text or '"error"' in text for text in texts)
+
+
+def test_what_is_pending_on_hosts_outside_the_batch_is_told_as_well() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    work = demanded(cluster, outside=["i"])
+    assert work.still_pending() == ["a on h", "b on i"]
+    assert whole(cluster, outside=["i"]).restarted == ["a on h"]
+
+
+def test_the_same_warning_is_given_once() -> None:
+    cluster = two()
+    cluster.records["h"] = "{"
+    work = made(cluster)
+    play(work, cluster, [Step("look", "h"), Step("look", "h")])
+    assert work.warnings == [
+        "the record of pending restarts cannot be read, so every restart is pending: h: it is not JSON"
+    ]
+
+
+@pytest.mark.parametrize("names_changed", [True, False])
+def test_what_a_write_did_not_change_is_not_told(names_changed: bool) -> None:
+    cluster = two()
+    cluster.answer = {"changed": names_changed, "changed_settings": ["log_level"]}
+    assert demanded(cluster).summary()["changed_settings"] == (["log_level"] if names_changed else [])
 
 
 @pytest.mark.parametrize(
@@ -1271,6 +2205,53 @@ def test_messages_are_collected_once_after_the_last_end(may_restart: bool) -> No
     assert client.events[-1] == "collect ['message']"
     campaign(client, False, "easter", wish=wish)
     assert str(client.events).count("collect") == 1
+
+
+@pytest.mark.parametrize("state", ["merged", "replaced"])
+def test_a_campaign_s_setting_is_no_reason_to_restart_unless_it_may_have_to_be_put_back(state: str) -> None:
+    client = Client()
+    campaign(client, True)
+    client.records.pop("h")
+    settings = {"settings": {"log_level": "error", "garbagecollector_enable": {"messages": True}}, "state": state}
+    work = made(client, settings=settings, wanted=Wanted(("log_level", MESSAGES)), api="elsewhere")
+    play(work, client, demand_steps(["h", "i"], health=True))
+    assert work.wanted.settings == (("log_level",) if state == "merged" else ("log_level", MESSAGES))
+
+
+def test_a_campaign_is_asked_for_with_the_options_of_the_play_and_told() -> None:
+    client = Client()
+    calls = asked(client)
+    wish = {"name": "spring", "begins": True, "collect": False, "options": {"client_version": "2.57"}}
+    work = made(client, settings=None, wanted=Wanted(), campaign=wish)
+    results = play(work, client, demand_steps(["h", "i"], health=True, campaign=True))
+    off = {"client_version": "2.57", "settings": {"garbagecollector_enable": {"messages": False}}}
+    assert [arguments for module, arguments in calls if module == "wa_application_settings"] == [
+        {"client_version": "2.57", "settings": {}},
+        off,
+        off,
+    ]
+    said = f"campaign spring begins: {MESSAGES} was on, which is what the end of the last campaign puts back"
+    assert said in client.lines
+    assert {"msg": said} in results
+    assert work.still_pending() == ["a on h", "b on h", "d on i"]
+
+
+def test_a_campaign_s_client_that_gives_no_answer_ends_the_work() -> None:
+    client = Client()
+    client.answer = {"failed": True, "msg": "no answer"}
+    work = campaign(client, True)
+    assert (work.failure, client.stored, client.campaigns) == ("no answer", True, [None, None])
+
+
+def test_check_mode_collects_nothing_and_says_what_would_be() -> None:
+    client = Client(collects=False)
+    campaign(client, True)
+    wish = {"name": "spring", "begins": False, "collect": True, "options": {}}
+    work = made(client, True, settings=None, wanted=Wanted(), campaign=wish)
+    results = play(work, client, demand_steps(["h", "i"], health=True, campaign=True))
+    assert client.events[-1] == "collect ['message'] check"
+    assert client.lines[-1] == "collection of messages: started"
+    assert results[-1] == {"changed": True, "nodes": []}
 
 
 def test_a_collection_that_fails_is_told() -> None:
