@@ -4,18 +4,25 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import os
 import socket
 import time
+import warnings
 from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import urllib3
 
+from ansible_collections.wabiz.onprem.plugins.module_utils import _client
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import (
     LOGIN,
+    LOGOUT,
     Answer,
     ApiError,
     Client,
@@ -106,6 +113,37 @@ def test_with_headers_alone_nothing_else_authenticates(scripted: Scripted, heade
     assert scripted.requests[0].headers.get("Authorization") == headers.get("Authorization")
 
 
+@pytest.mark.parametrize(
+    ("method", "arguments", "body"),
+    [("patch", ({"a": 1},), {"a": 1}), ("post", ([1],), [1]), ("put", (), None), ("delete", (), None)],
+)
+def test_what_a_write_sends(scripted: Scripted, method: str, arguments: tuple[Any, ...], body: Any) -> None:
+    scripted.answer()
+    with Client(scripted.connection) as client:
+        getattr(client, method)(SETTINGS, *arguments)
+    (request,) = scripted.requests
+    assert (request.method, request.path) == (method.upper(), SETTINGS)
+    assert (json.loads(request.body) if request.body else None) == body
+    assert request.headers.get_list("Accept") == ["application/json"]
+
+
+def test_a_login_that_was_lost_and_a_logout_change_nothing_by_themselves(scripted: Scripted) -> None:
+    scripted.answer(200, '{"users": [{"token": "canary"}]}')
+    scripted.answer()
+    with Client(replace(scripted.connection, token=None, password="canary")) as client:
+        client.patch(SETTINGS, {})
+    assert [(request.method, request.path) for request in scripted.requests] == [
+        ("POST", LOGIN),
+        ("PATCH", SETTINGS),
+        ("POST", LOGOUT),
+    ]
+    assert [request.headers["Authorization"].partition(" ")[0] for request in scripted.requests] == [
+        "Basic",
+        "Bearer",
+        "Bearer",
+    ]
+
+
 def test_nothing_is_asked_without_need(emulated: Emulated) -> None:
     with Client(emulated.connection):
         pass
@@ -115,8 +153,8 @@ def test_nothing_is_asked_without_need(emulated: Emulated) -> None:
 def test_a_path_prefix_stays_and_names_are_quoted(scripted: Scripted) -> None:
     scripted.answer()
     with Client(replace(scripted.connection, api_url=f"{scripted.connection.api_url}/gateway/wa1/")) as client:
-        client.delete(f"{SETTINGS}/media/providers/a b?c")
-    assert [request.uri for request in scripted.requests] == [f"/gateway/wa1{SETTINGS}/media/providers/a%20b%3Fc"]
+        client.delete(f"{SETTINGS}/media/providers/a b?c%2Fd")
+    assert [request.uri for request in scripted.requests] == [f"/gateway/wa1{SETTINGS}/media/providers/a%20b%3Fc%2Fd"]
 
 
 def test_the_logout_comes_whatever_happens_in_between(emulated: Emulated) -> None:
@@ -136,12 +174,12 @@ def test_a_failed_logout_does_not_matter_and_is_not_repeated(emulated: Emulated,
     assert emulated.verbs == ["login", "GET", "logout"]
 
 
-@pytest.mark.parametrize("method", ["patch", "delete"])
+@pytest.mark.parametrize("method", ["patch", "post", "put", "delete"])
 def test_read_only_refuses_to_write(emulated: Emulated, method: str) -> None:
     with Client(emulated.connection, read_only=True) as client:
         client.get(SETTINGS)
         with pytest.raises(ApiError, match=f"^{method.upper()} {SETTINGS}: refused"):
-            getattr(client, method)(SETTINGS, *([{"log_level": "error"}] if method == "patch" else []))
+            getattr(client, method)(SETTINGS, *([{"log_level": "error"}] if method in ("patch", "post") else []))
     assert emulated.verbs == ["login", "GET", "logout"]
 
 
@@ -195,6 +233,46 @@ def test_a_passing_fault_is_tried_again(emulated: Emulated, pauses: Pauses, faul
     assert str(failure.value).startswith(f"GET {connection.api_url}{SETTINGS}: ")
     assert failure.value.passing
     assert pauses == [0.5, 1.0, 0.5, 1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("status", "errors", "passing", "done", "pending"),
+    [
+        (400, [], False, False, False),
+        (401, [], False, False, False),
+        (408, [], False, True, True),
+        (429, [], True, False, False),
+        (451, [], False, False, False),
+        (500, [], False, True, False),
+        (502, [], True, True, True),
+        (502, [{"code": 1000}], True, True, False),
+        (503, [], True, True, True),
+        (503, [{"code": True}], True, True, True),
+        (504, [{"code": 1000}], True, True, True),
+        (500, [{"code": 1015}], True, True, False),
+        (500, [{"code": 1014, "details": "Is wacore running?"}], True, True, True),
+        (500, [{"code": 1014, "details": "x"}], False, True, False),
+        (500, [{"code": 1000, "details": "wacore"}], False, True, False),
+        (400, [{"code": 1009}, {"code": 1016}], True, False, False),
+        (202, [{"code": 1000}], False, True, True),
+        (203, [], False, True, False),
+        (300, [], False, False, False),
+        (308, [], False, False, False),
+    ],
+)
+def test_what_a_status_says_of_a_write(
+    scripted: Scripted, status: int, errors: list[dict[str, Any]], passing: bool, done: bool, pending: bool
+) -> None:
+    scripted.answer(status, json.dumps({"errors": errors}))
+    with pytest.raises(ApiError) as failure, Client(scripted.connection) as client:
+        client.patch(SETTINGS, {"log_level": "error"})
+    error = failure.value
+    assert (error.status, error.passing, error.maybe_done, error.maybe_pending) == (status, passing, done, pending)
+    codes = tuple(one["code"] for one in errors if one["code"] is not True)
+    assert error.codes == (() if 300 <= status < 400 else codes)
+    # What is only read or asked for anew is never half done.
+    error = failing_get(replace(scripted.connection, retries=0))
+    assert (error.status, error.maybe_done, error.maybe_pending) == (status, False, False)
 
 
 @pytest.mark.parametrize(("fault", "said"), LASTING)
@@ -400,6 +478,101 @@ def test_answers_that_are_not_taken(
     assert len(scripted.requests) == (5 if passing else 1)
 
 
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_a_write_may_be_answered_in_several_ways_and_a_login_in_one(scripted: Scripted, status: int) -> None:
+    body = b"" if status == 204 else b'{"users": [{"token": "canary"}]}'
+    scripted.answer(status, body)
+    with Client(scripted.connection) as client:
+        answer = client.patch(SETTINGS, {})
+    assert (answer.status, answer.body is None) == (status, status == 204)
+    if status != 200:
+        error = failing_get(replace(scripted.connection, token=None, password="canary"))
+        assert str(error).endswith(f"{LOGIN}: HTTP {status}")
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        ("  <html>", "", "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?"),
+        (
+            "{}}",
+            " Text/HTML ; x",
+            "answered with an HTML page, not with JSON; is api_url right, or is a proxy in between?",
+        ),
+        ('["a" \n', "", "the answer was cut off"),
+        (' {"a": ', "", "the answer was cut off"),
+        ('{"a": }\n', "", "the answer is not JSON"),
+        ("[1,] ", "", "the answer is not JSON"),
+        ("a]", "", "the answer is not JSON"),
+        ("Infinity", "", "the answer is not JSON"),
+    ],
+)
+def test_an_answer_to_a_write_that_nobody_can_read(scripted: Scripted, body: str, kind: str, said: str) -> None:
+    scripted.answer(200, body, **({"Content_Type": kind} if kind else {}))
+    with pytest.raises(ApiError) as failure, Client(scripted.connection) as client:
+        client.patch(SETTINGS, {})
+    error = failure.value
+    assert str(error) == f"PATCH {scripted.connection.api_url}{SETTINGS}: {said}"
+    cut = said.endswith("cut off")
+    assert (error.status, error.passing, error.maybe_done, error.maybe_pending) == (200, cut, True, False)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "said"),
+    [
+        (400, {"errors": [{"code": 1009}, {"code": 1009}, {"code": 1010}]}, {}, (
+            "HTTP 400, error 1009; error 1009; error 1010 (a value is not valid for this client; this client version "
+            "does not know a setting that was sent)"
+        )),
+        (400, {"errors": [{"code": 1, "title": "T", "details": "D"}]}, {}, "HTTP 400, error 1: T: D"),
+        (400, {"errors": {"code": 1}}, {}, "HTTP 400"),
+        (400, {"errors": [{"code": at} for at in range(1, 30)]}, {}, (
+            "HTTP 400, " + "; ".join(f"error {at}" for at in range(1, 21))
+        )),
+        (400, "no JSON", {}, "HTTP 400"),
+        (401, {}, {}, "HTTP 401 (the token is not valid or has expired)"),
+        (401, {"errors": [{"code": 1031}]}, {}, "HTTP 401, error 1031 (the account is locked)"),
+        (403, {}, {}, "HTTP 403 (the account must have the admin role; an expired client build answers the same)"),
+        (403, {"errors": [{"code": 1006}]}, {}, "HTTP 403, error 1006 (this client does not know the resource)"),
+        (302, {}, {}, (
+            "redirects to another address (redirects are not followed; set api_url to the final address)"
+        )),
+    ],
+)  # fmt: skip
+def test_the_words_for_a_status(scripted: Scripted, status: int, body: Any, headers: dict[str, str], said: str) -> None:
+    scripted.answer(status, body if isinstance(body, str) else json.dumps(body), **headers)
+    assert str(failing_get(scripted.connection)) == f"GET {scripted.connection.api_url}{SETTINGS}: {said}"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5", 5.0), ("000000005", 5.0), ("0000000005", None), ("", None), ("5.5", None), ("Mon, 99", None)],
+)
+def test_what_retry_after_asks_for(text: str, seconds: float | None) -> None:
+    assert _client._asked_pause(text) == seconds
+
+
+def test_an_answer_of_the_largest_size_is_taken(scripted: Scripted) -> None:
+    text = "x" * (4 * 1024 * 1024 - 2)
+    for body, headers in (
+        (f'"{text}"'.encode(), {}),
+        (gzip.compress(f'"{text}"'.encode(), 1), {"Content_Encoding": " GZIP "}),
+    ):
+        scripted.answers.clear()
+        scripted.answer(200, body, **headers)
+        with Client(scripted.connection) as client:
+            assert client.get(SETTINGS).body == text
+    scripted.answers.clear()
+    scripted.answer(200, f'"{text}x"')
+    assert "the answer is longer than 4194304 bytes" in str(failing_get(scripted.connection))
+
+
+def test_what_is_empty_needs_no_unpacking(scripted: Scripted) -> None:
+    scripted.answer(200, b"", Content_Encoding="br")
+    with Client(scripted.connection) as client:
+        assert client.get(SETTINGS).body is None
+
+
 def test_an_endless_explanation_is_shortened(scripted: Scripted) -> None:
     scripted.answer(400, json.dumps({"errors": [{"code": 1009, "details": "x" * 10_000}]}))
     assert len(str(failing_get(scripted.connection))) < 500
@@ -436,6 +609,36 @@ def test_a_token_of_a_login_is_not_repeated(scripted: Scripted) -> None:
     scripted.answer(400, '{"errors": [{"code": 1009, "details": "token canary-fresh, password canary-pw"}]}')
     error = failing_get(replace(scripted.connection, token=None, password="canary-pw"))
     assert "token ********, password ********" in str(error)
+
+
+def test_what_a_client_knows_to_be_secret() -> None:
+    connection = Connection(
+        "https://wa1.example.com", password="canary-pw", token="canary-token", headers={"X-Key": "canary-key"}
+    )
+    with Client(connection, environ={}) as client:
+        basic = base64.b64encode(b"admin:canary-pw").decode()
+        shown = client.scrub(f"a canary-pw b canary-token c canary-key d {basic} e canary-proxy")
+        assert shown == "a ******** b ******** c ******** d ******** e canary-proxy"
+        client.keep_secret({"webhooks": {"password": "canary-late"}})
+        assert client.scrub("canary-late") == "********"
+
+
+@pytest.mark.parametrize(
+    ("user_info", "user", "password"),
+    [
+        ("canary-me:canary-pw", "canary-me", "canary-pw"),
+        ("canary-me:canary%40pw", "canary-me", "canary@pw"),
+        ("canary-me:canary@pw", "canary-me", "canary@pw"),
+        ("canary-me:canary:pw", "canary-me", "canary:pw"),
+        ("canary-me:canary://pw", "canary-me", "canary://pw"),
+        ("canary%20me:", "canary me", ""),
+    ],
+)
+def test_what_is_secret_of_a_proxy(user_info: str, user: str, password: str) -> None:
+    found = _client._proxy_secrets({"http": "http://proxy:1", "https": f"http://{user_info}@proxy:1"})
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode().rstrip("=")
+    assert {user_info, user, password, basic} <= found
+    assert not any("proxy" in one for one in found)
 
 
 @pytest.mark.parametrize("variable", ["HOME", "NETRC"])
@@ -518,6 +721,49 @@ def test_a_port_without_a_server(emulated: Emulated, pauses: Pauses) -> None:
     assert pauses == [0.5, 1.0, 2.0, 4.0]
 
 
+@pytest.mark.parametrize(
+    ("environment", "base", "chosen"),
+    [
+        ({}, "https://wa1.example.com", None),
+        ({"HTTPS_PROXY": "http://p:1"}, "https://wa1.example.com", "http://p:1"),
+        ({"https_proxy": "p:1"}, "https://wa1.example.com", "p:1"),
+        ({"ALL_PROXY": "http://p:1"}, "https://wa1.example.com", "http://p:1"),
+        ({"HTTP_PROXY": "http://p:1"}, "https://wa1.example.com", None),
+        ({"HTTP_PROXY": "http://p:1"}, "http://wa1.example.com", "http://p:1"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "example.com"}, "https://wa1.example.com", None),
+        ({"HTTPS_PROXY": "http://p:1"}, "https://127.0.0.1:9090", None),
+        ({"HTTPS_PROXY": "http://p:1"}, "https://localhost", None),
+    ],
+)
+def test_which_proxy_is_used(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], base: str, chosen: str | None
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    proxies = _client._proxies_from(os.environ, base)
+    assert proxies.get(base.partition(":")[0], proxies.get("all")) == chosen
+    # What the task's environment does not name is not looked for elsewhere.
+    assert _client._proxies_from({}, base) == {}
+
+
+def test_the_words_for_a_proxy_that_is_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://")
+    with pytest.raises(ApiError) as failure:
+        Client(Connection("https://wa1.example.com", token="t"))
+    assert str(failure.value) == (
+        "the proxy of the environment is not a usable address (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY)"
+    )
+
+
+def test_only_what_was_asked_for_is_not_warned_of() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Client(Connection("https://wa1.example.com", token="t", validate_certs=False), environ={})
+        warnings.warn("another", stacklevel=1)
+        warnings.warn("insecure", urllib3.exceptions.InsecureRequestWarning, stacklevel=1)
+    assert [str(one.message) for one in caught] == ["another"]
+
+
 def test_a_host_that_nobody_knows(emulated: Emulated, monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_arguments: Any, **_options: Any) -> Any:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -559,3 +805,9 @@ def test_a_proxy_is_used_unless_told_otherwise(emulated: Emulated, monkeypatch: 
         monkeypatch.setenv("NO_PROXY", "wa1.example.com")
         with Client(elsewhere) as client:
             assert client.get(SETTINGS).body
+
+
+def test_an_error_says_nothing_that_is_not_known() -> None:
+    error = ApiError("x")
+    assert (str(error), error.status, error.codes, error.pause) == ("x", None, (), None)
+    assert (error.passing, error.maybe_done, error.maybe_pending) == (False, False, False)

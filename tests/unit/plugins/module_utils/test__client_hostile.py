@@ -23,8 +23,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
+import requests
+import urllib3
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client, Connection
+from ansible_collections.wabiz.onprem.plugins.module_utils import _client
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import LOGOUT, ApiError, Client, Connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -155,9 +158,136 @@ def test_time_for_a_whole_call(emulated: Emulated) -> None:
     with Client(emulated.connection) as client, pytest.raises(ApiError) as failure:
         client.get(SETTINGS, 0, seconds=0.5)
     assert failure.value.passing
-    with Client(emulated.connection) as client, pytest.raises(ApiError, match="there was no time left for it"):
+    with Client(emulated.connection) as client, pytest.raises(ApiError, match="there was no time left for it") as late:
         client.get(SETTINGS, 0, seconds=0.0)
+    assert late.value.passing
     assert time.monotonic() - start < 4
+
+
+def test_a_logout_has_its_time_after_a_wait_that_has_used_up_its_own(scripted: Scripted) -> None:
+    scripted.answer(200, '{"users": [{"token": "canary"}]}')
+    scripted.answer()
+    with Client(replace(scripted.connection, token=None, password="canary")) as client:
+        client.get(SETTINGS)
+        client._until = 0.0
+    assert [request.path for request in scripted.requests][-1] == LOGOUT
+
+
+def test_an_exchange_has_its_time_and_its_own_request() -> None:
+    exchange = _client._Exchange()
+    assert exchange.sent is False
+    exchange.sent = True
+    exchange.begin(5.0)
+    assert 4 < exchange.left() <= 5
+    assert exchange.sent is False
+    exchange.begin(0.0)
+    with pytest.raises(socket.timeout, match=r"^timed out$"):
+        exchange.left()
+
+
+@pytest.mark.parametrize("tunnel", [True, False])
+def test_a_bounded_socket_sends_and_reads_within_its_time(tunnel: bool) -> None:
+    exchange = _client._Exchange()
+    near, far = socket.socketpair()
+    with near, far:
+        bounded = _client._BoundedSocket(near, exchange, tunnel)
+        exchange.begin(5.0)
+        bounded.sendall(b"x")
+        assert exchange.sent is not tunnel, "what opens a tunnel is no request"
+        assert 4 < bounded.gettimeout() <= 5
+        far.sendall(b"ab\n")
+        with bounded.makefile("rb") as file:
+            assert file.readline() == b"ab\n"
+            assert file.raw.readable()
+            near.settimeout(None)
+            exchange.begin(0.0)
+            with pytest.raises(socket.timeout):
+                file.read(1)
+            with pytest.raises(socket.timeout):
+                bounded.sendall(b"y")
+        assert file.raw.closed
+    assert not tunnel or exchange.sent is False
+
+
+def test_a_file_keeps_the_socket_open_until_it_is_closed() -> None:
+    near, far = socket.socketpair()
+    with far:
+        exchange = _client._Exchange()
+        exchange.begin(5.0)
+        file = _client._BoundedSocket(near, exchange).makefile()
+        near.close()
+        far.sendall(b"a")
+        assert file.read(1) == b"a"
+        file.close()
+        with pytest.raises(OSError):
+            near.getsockname()
+
+
+class Way:
+    """The addresses of a name, and what becomes of each connection."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *addresses: str, problem: Exception | None = None) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.sockets: list[socket.socket] = []
+        self.seen: list[tuple[Any, ...]] = []
+
+        def resolve(*arguments: Any) -> list[Any]:
+            self.asked.append(arguments)
+            return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 9090)) for address in addresses]
+
+        def connect(sock: socket.socket, address: Any) -> None:
+            self.sockets.append(sock)
+            self.seen.append((address[0], sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY), sock.gettimeout()))
+            raise problem or ConnectionRefusedError(111, "Connection refused")
+
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+        monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.mark.parametrize(
+    ("base", "allow_http", "tried"),
+    [
+        ("https://wa1.example.com:9090", False, ["192.0.2.1", "127.0.0.1"]),
+        ("http://wa1.example.com:9090", True, ["192.0.2.1", "127.0.0.1"]),
+        ("http://wa1.localhost:9090", True, ["192.0.2.1", "127.0.0.1"]),
+        ("http://wa1.localhost:9090", False, ["127.0.0.1"]),
+    ],
+)
+def test_each_address_of_a_name_is_tried(
+    monkeypatch: pytest.MonkeyPatch, base: str, allow_http: bool, tried: list[str]
+) -> None:
+    way = Way(monkeypatch, "192.0.2.1", "127.0.0.1")
+    error = error_of(Connection(base, token="t", timeout=3, allow_http=allow_http), "PATCH")
+    assert str(error) == f"PATCH {base}{SETTINGS}: cannot be reached (Connection refused)"
+    assert (error.passing, error.maybe_done, error.maybe_pending) == (True, False, False)
+    assert [address for address, _no_delay, _timeout in way.seen] == tried
+    assert all(no_delay and 2 < timeout <= 3 for _address, no_delay, timeout in way.seen)
+    assert {sock.fileno() for sock in way.sockets} == {-1}
+    assert way.asked == [(base.split("/")[2].partition(":")[0], 9090, 0, socket.SOCK_STREAM)]
+
+
+@pytest.mark.parametrize(
+    ("base", "problem", "said", "passing"),
+    [
+        ("https://[2001:db8::1]", TimeoutError("timed out"), "no answer within 3 s", True),
+        ("https://wa1.example.com", OSError(101, "Network is unreachable"), "cannot be reached (Network is", True),
+        ("https://wa1.example.com", None, "cannot be reached (its name has no address)", True),
+    ],
+)
+def test_what_is_said_of_a_way_that_leads_nowhere(
+    monkeypatch: pytest.MonkeyPatch, base: str, problem: Exception | None, said: str, passing: bool
+) -> None:
+    way = Way(monkeypatch, *(["192.0.2.1"] if problem else []), problem=problem)
+    error = error_of(Connection(base, token="t", timeout=3), "PATCH")
+    assert said in str(error)
+    assert (error.passing, error.maybe_done, error.maybe_pending) == (passing, False, False)
+    assert way.asked[0][0] in ("2001:db8::1", "wa1.example.com")
+
+
+def test_a_name_that_can_be_none() -> None:
+    error = error_of(Connection(f"https://{'a' * 70}.example.com", token="t", timeout=3))
+    assert "cannot be reached (" in str(error)
+    assert not error.passing
 
 
 BOMB = gzip.compress(b" " * 30_000_000)
@@ -197,6 +327,24 @@ def test_a_redirect_is_not_read(pki: Pki) -> None:
     with listening(over_tls(pki.context, answering(head, *[b" " * 65536] * 100))) as port:
         error = error_of(Connection(f"https://127.0.0.1:{port}", token="t", ca_path=pki.ca, timeout=5))
     assert "the answer is longer than" in str(error) or "redirects to https://h/?********" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "said", "passing"),
+    [
+        (gzip.compress(b"{}", mtime=0)[:-9], "gzip", "the answer was cut off", True),
+        (b"canary", "gzip", "the answer cannot be unpacked", False),
+        (b"canary", "br", "the answer is in an encoding that was not asked for", False),
+        (b" " * 4_194_305, "", "the answer is longer than 4194304 bytes", False),
+    ],
+)
+def test_a_write_whose_answer_is_of_no_use_may_be_done(
+    scripted: Scripted, body: bytes, encoding: str, said: str, passing: bool
+) -> None:
+    scripted.answer(200, body, **({"Content_Encoding": encoding} if encoding else {}))
+    error = error_of(scripted.connection, "PATCH")
+    assert str(error) == f"PATCH {scripted.connection.api_url}{SETTINGS}: {said}"
+    assert (error.passing, error.maybe_done, error.maybe_pending) == (passing, True, False)
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "identity"])
@@ -260,9 +408,266 @@ def test_a_ca_file_that_cannot_serve(emulated: Emulated, tmp_path: Path, content
     assert not error.passing
 
 
+class Failing(Client):
+    """A client whose library raises what a test tells it to, before or after the request was sent."""
+
+    def __init__(self, error: BaseException, sent: bool, **facts: Any) -> None:
+        super().__init__(
+            Connection(**{"api_url": "https://wa1.example.com", "token": "t", "timeout": 3, **facts}), environ={}
+        )
+        self._session.request = self._fail
+        self._failure, self._is_sent = error, sent
+
+    def _fail(self, *_arguments: Any, **_options: Any) -> Any:
+        self._exchange.sent = self._is_sent
+        raise self._failure
+
+
+ABORTED = requests.exceptions.ConnectionError(
+    urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "Connection reset by peer"))
+)
+INCOMPLETE = urllib3.exceptions.IncompleteRead(1, 2)
+RESET, REFUSED = "cannot be reached (Connection reset by peer)", ConnectionRefusedError(111, "Connection refused")
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "before", "after"),
+    [
+        (ABORTED, RESET, (True, False, False), (True, True, True)),
+        (
+            requests.exceptions.ConnectionError(socket.gaierror(socket.EAI_AGAIN, "Temporary failure")),
+            "cannot be reached (Temporary failure)",
+            (True, False, False),
+            None,
+        ),
+        (
+            requests.exceptions.ConnectionError(socket.gaierror(socket.EAI_NONAME, "Name not known")),
+            "cannot be reached (Name not known)",
+            (False, False, False),
+            None,
+        ),
+        (
+            requests.exceptions.ConnectionError(UnicodeError("label too long")),
+            "cannot be reached (label too long)",
+            (False, False, False),
+            None,
+        ),
+        (requests.exceptions.ReadTimeout("x"), "no answer within 3 s", (True, False, False), (True, True, True)),
+        (
+            urllib3.exceptions.ReadTimeoutError(None, "", "x"),  # type: ignore[arg-type]
+            "no answer within 3 s",
+            (True, False, False),
+            (True, True, True),
+        ),
+        (
+            requests.exceptions.ConnectionError(TimeoutError("timed out")),
+            "no answer within 3 s",
+            (True, False, False),
+            (True, True, True),
+        ),
+        (INCOMPLETE, "the answer was cut off", None, (True, True, False)),
+        (requests.exceptions.ChunkedEncodingError("x"), "the answer was cut off", None, (True, True, False)),
+        (
+            requests.exceptions.ChunkedEncodingError("x"),
+            "ChunkedEncodingError (x)",
+            (False, False, False),
+            None,
+        ),
+        (requests.exceptions.InvalidURL("odd"), "InvalidURL (odd)", (False, False, False), (False, True, True)),
+        (ValueError("odd"), "ValueError: odd", (False, False, False), (False, True, True)),
+        (OSError(5, "odd"), "OSError: [Errno 5] odd", (False, False, False), (False, True, True)),
+        (
+            requests.exceptions.InvalidProxyURL("x"),
+            "the proxy of the environment is not a usable address",
+            (False, False, False),
+            (False, False, False),
+        ),
+        (
+            requests.exceptions.ProxyError(REFUSED),
+            "the proxy could not be used (Connection refused)",
+            (True, False, False),
+            None,
+        ),
+        (
+            urllib3.exceptions.ProxyError("x", socket.gaierror(socket.EAI_NONAME, "Name not known")),
+            "the proxy could not be used (Name not known)",
+            (False, False, False),
+            None,
+        ),
+        (requests.exceptions.ProxyError(REFUSED), "cannot be reached (Connection refused)", None, (True, True, True)),
+        (
+            requests.exceptions.SSLError(ssl.SSLEOFError(8, "EOF occurred")),
+            "the connection was closed while TLS was agreed on",
+            (True, False, False),
+            (True, True, True),
+        ),
+        (
+            requests.exceptions.SSLError("odd"),
+            "TLS could not be agreed on (odd)",
+            (True, False, False),
+            (True, True, True),
+        ),
+        (
+            urllib3.exceptions.SSLError("odd"),
+            "TLS could not be agreed on (odd)",
+            (True, False, False),
+            (True, True, True),
+        ),
+        (
+            requests.exceptions.SSLError(ssl.SSLCertVerificationError(1, "self-signed")),
+            "the certificate was not accepted (self-signed)",
+            (False, False, False),
+            (False, False, False),
+        ),
+    ],
+)
+def test_what_is_known_of_a_write_that_was_lost(
+    error: Exception,
+    said: str,
+    before: tuple[bool, bool, bool] | None,
+    after: tuple[bool, bool, bool] | None,
+) -> None:
+    for sent, expected in ((False, before), (True, after)):
+        if expected is not None:
+            with Failing(error, sent) as client:
+                with pytest.raises(ApiError) as failure:
+                    client.patch(SETTINGS, {})
+                told = failure.value
+                assert str(told) == f"PATCH https://wa1.example.com{SETTINGS}: {said}"
+                assert (told.passing, told.maybe_done, told.maybe_pending) == expected
+                with pytest.raises(ApiError) as failure:
+                    client.get(SETTINGS, 0)
+                assert (failure.value.maybe_done, failure.value.maybe_pending) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("base", "sent", "hint"),
+    [("http://localhost", True, True), ("http://localhost", False, False), ("https://wa1.example.com", True, False)],
+)
+def test_a_lost_connection_may_mean_that_the_port_speaks_tls(base: str, sent: bool, hint: bool) -> None:
+    with Failing(ABORTED, sent, api_url=base) as client, pytest.raises(ApiError) as failure:
+        client.patch(SETTINGS, {})
+    assert str(failure.value).endswith(RESET + ("; if the port speaks TLS, use https://" if hint else ""))
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [
+        (9, "not yet", "the certificate is not valid yet; is the clock right? (not yet)"),
+        (10, "expired", "the certificate, or the authority's, has expired (expired)"),
+        (62, "name", "the certificate is for another name (name)"),
+        (64, "address", "the certificate is for another address (address)"),
+        *(
+            (
+                code,
+                "who?",
+                "the certificate was not accepted (who?); give the CA that signed the client's certificate as ca_path",
+            )
+            for code in (2, 18, 19, 20, 21, 24, 27)
+        ),
+        (23, "revoked", "the certificate was not accepted (revoked)"),
+        (None, "", "the certificate was not accepted (x)"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate(code: int | None, message: str, said: str) -> None:
+    error = ssl.SSLCertVerificationError(1, "x")
+    if code is not None:
+        error.verify_code, error.verify_message = code, message
+    assert _client._certificate_fault(error) == said
+
+
+def tls_error(reason: str) -> ssl.SSLError:
+    error = ssl.SSLError(1, "x")
+    error.reason = reason
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        *(
+            (tls_error(reason), "the port does not speak TLS; is it for plain http://?")
+            for reason in (
+                "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH_TOO_LONG",
+                "RECORD_LAYER_FAILURE",
+            )
+        ),
+        (ssl.SSLZeroReturnError(6, "x"), "the connection was closed while TLS was agreed on"),
+        (ssl.SSLEOFError(8, "x"), "the connection was closed while TLS was agreed on"),
+        (tls_error("UNEXPECTED_EOF_WHILE_READING"), "the connection was closed while TLS was agreed on"),
+        (requests.exceptions.SSLError("EOF occurred"), "the connection was closed while TLS was agreed on"),
+        (tls_error("HANDSHAKE_FAILURE"), "TLS could not be agreed on (HANDSHAKE_FAILURE)"),
+        (requests.exceptions.SSLError("odd"), "TLS could not be agreed on (odd)"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_tls(error: Exception, said: str) -> None:
+    assert _client._tls_fault(error) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(111, "Connection refused"), "Connection refused"),
+        (ValueError("a: b"), "a: b"),
+        (ValueError("<x object at 0x7f>: failed: no route"), "no route"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_the_words_of_a_library(error: Exception, said: str) -> None:
+    assert _client._reason(error) == said
+
+
+def test_what_is_at_the_bottom_of_an_error() -> None:
+    bottom, cause, context = OSError("bottom"), OSError("cause"), OSError("context")
+    middle = urllib3.exceptions.HTTPError("x", bottom)
+    top = requests.exceptions.ConnectionError(middle)
+    top.__cause__, top.__context__ = cause, ApiError("not part of it")
+    bottom.__context__ = context
+    context.__context__ = top
+    with_reason = ValueError("reason")
+    middle.reason = with_reason  # type: ignore[attr-defined]
+    assert list(_client._causes(top)) == [top, middle, cause, with_reason, bottom, context]
+    chain: BaseException = OSError(0)
+    for _ in range(100):
+        chain = OSError(chain)
+    assert 50 <= len(list(_client._causes(chain))) <= 51
+
+
+@pytest.mark.parametrize(
+    ("status", "hint", "passing"),
+    [
+        (407, "; it asks for a user name and a password", False),
+        (403, "", False),
+        *((status, "", True) for status in (429, 502, 503, 504)),
+    ],
+)
+def test_the_words_for_what_a_proxy_answers(status: int, hint: str, passing: bool) -> None:
+    causes: list[BaseException] = [ValueError("x"), OSError(f"Tunnel connection failed: {status} No")]
+    assert _client._proxy_fault(causes, "x", False) == (f"the proxy answered HTTP {status}{hint}", {"passing": passing})
+
+
+def test_a_folder_of_authorities_is_left_to_openssl(emulated: Emulated, tmp_path: Path) -> None:
+    error = error_of(replace(emulated.connection, ca_path=str(tmp_path)))
+    assert "the certificate was not accepted (" in str(error)
+    assert not error.passing
+
+
+def test_which_setting_names_a_ca_file_that_cannot_serve(emulated: Emulated, tmp_path: Path) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_text("no certificate")
+    for connection, name in (
+        (replace(emulated.connection, ca_path=str(path)), "ca_path"),
+        (replace(emulated.connection, ca_path=None), "REQUESTS_CA_BUNDLE or CURL_CA_BUNDLE"),
+    ):
+        error = error_of(connection, environ={"CURL_CA_BUNDLE": str(path)})
+        assert str(error).endswith(f": {name}: {path} holds no certificates in PEM form")
+
+
 @pytest.mark.parametrize("path", ["/x" * 5000, "/a\0b"])
 def test_a_ca_file_that_can_be_no_path(emulated: Emulated, path: str) -> None:
-    assert str(error_of(replace(emulated.connection, ca_path=path))).startswith("ca_path: ")
+    said = str(error_of(replace(emulated.connection, ca_path=path)))
+    assert said.startswith("ca_path: cannot be read (")
+    assert len(said) <= 300
 
 
 def test_an_expired_certificate(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -339,6 +744,34 @@ def test_a_loopback_address_never_goes_through_a_proxy(address: str, monkeypatch
             assert "[::1]" in address  # nobody listens there
             assert "canary" not in str(error)
     assert heard == []
+
+
+def test_plain_http_through_a_proxy_is_bounded_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+
+    def proxy(peer: socket.socket) -> None:
+        heard.append(peer.recv(65536))
+        peer.sendall(OK + b"Content-Length: 2\r\n\r\n{")
+        time.sleep(30)
+
+    with listening(proxy) as port:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        start = time.monotonic()
+        error = error_of(Connection("http://wa1.example.com", token="t", timeout=0.2, allow_http=True), "PATCH")
+        assert time.monotonic() - start < 4
+    assert heard[0].startswith(b"PATCH http://wa1.example.com/v1/settings/")
+    assert "no answer within 0.2 s" in str(error)
+    assert (error.passing, error.maybe_done, error.maybe_pending) == (True, True, True)
+
+
+@pytest.mark.parametrize("base", ["http://wa1.example.com", "https://wa1.example.com"])
+def test_a_proxy_is_passed_by_on_request(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://proxy:1")
+    for use_proxy, asked in ((True, "proxy"), (False, "wa1.example.com")):
+        way = Way(monkeypatch)
+        error_of(Connection(base, token="t", timeout=3, allow_http=True, use_proxy=use_proxy))
+        assert {arguments[0] for arguments in way.asked} == {asked}
 
 
 def test_a_local_name_that_leads_elsewhere_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

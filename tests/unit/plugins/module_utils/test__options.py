@@ -205,6 +205,9 @@ def test_a_connection_does_not_show_its_secrets() -> None:
         ("http://[::1]:8080", "http://[::1]:8080"),
         ("http://localhost/x", "http://localhost/x"),
         ("http://wa1.localhost", "http://wa1.localhost"),
+        ("https://wa1.example.com/a@b", "https://wa1.example.com/a@b"),
+        ("https://wa1.example.com/x://y@z/", "https://wa1.example.com/x://y@z"),
+        ("https://wa1.example.com/v1x", "https://wa1.example.com/v1x"),
     ],
 )
 def test_addresses(address: str, base: str) -> None:
@@ -224,6 +227,13 @@ def test_addresses(address: str, base: str) -> None:
         ("https://wa1.example.com:0", "must be an address such as"),
         ("https://[::1", "must be an address such as"),
         ("https://wa1 example.com", "must be an address such as"),
+        ("https:wa1.example.com", "must be an address such as"),
+        ("", "must be an address such as https://wa1.example.com:9090$"),
+        ("https://@wa1.example.com", "must not carry user info; use username and password, or token$"),
+        (
+            "http://h",
+            "http:// to h would send the password in clear; use https://, or set allow_http if that is meant$",
+        ),
         ("https://me:canary@wa1.example.com", "must not carry user info"),
         ("https://canary@wa1.example.com", "must not carry user info"),
         ("https://wa1.example.com/?auth=canary", "must not carry a query or a fragment"),
