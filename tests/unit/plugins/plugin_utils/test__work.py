@@ -105,7 +105,8 @@ class Cluster:
 
     # --- port ---
 
-    def store(self, member: Member, _cluster: str) -> Store:
+    def store(self, member: Member, cluster: str) -> Store:
+        assert cluster == "c"
         return Store(self, member.host)
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
@@ -1116,6 +1117,15 @@ def test_a_run_that_may_not_restart_takes_over_what_the_others_say() -> None:
     assert [entry.name for entry in cluster.record("i").nodes] == ["b"]
 
 
+def test_restarts_alone_take_over_what_the_others_say() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    cluster.keep(Record("c", "h", elsewhere=("i",)))
+    work = made(cluster, settings=None, wanted=Wanted())
+    steps = [Step(name, host) for name in ("look", "recover", "release") for host in cluster.nodes]
+    play(work, cluster, [*steps[:2], Step("health"), Step("regain"), *steps[2:]])
+    assert (work.failure, "h" in cluster.records, cluster.record("i").names()) == (None, False, ["b"])
+
+
 def test_a_refusal_strikes_out_nothing_that_is_elsewhere() -> None:
     cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
     cluster.keep(Record("c", "h", elsewhere=("i",)))
@@ -1457,6 +1467,7 @@ def test_a_command_is_repeated_for_a_node_that_does_not_serve(leads: bool) -> No
     assert restarts(cluster) == ([] if leads else ["h"])
     assert (work.failure is None) is not leads
     assert results[-1].get("changed", False) is not leads
+    assert str(work.failure).endswith("pending restarts, done by a later run: none") is leads
     assert cluster.now == 15.0 + (30.0 if leads else 0.0)
 
 
@@ -1992,7 +2003,8 @@ class Client(Cluster):
             self.running[node.name] = self.stored
             return replace(node, incarnation=f"{node.incarnation}+", running=True)
 
-    def store(self, member: Member, _cluster: str) -> Store:
+    def store(self, member: Member, cluster: str) -> Store:
+        assert cluster == "c"
         return MortalStore(self, member.host)
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> dict[str, Any]:
@@ -2260,6 +2272,27 @@ def test_a_collection_that_fails_is_told() -> None:
     client.provided = {"failed": True, "msg": "error 1014"}
     work = campaign(client, False, wish={"collect": True})
     assert (work.failure, client.records) == ("error 1014", {})
+
+
+@pytest.mark.parametrize(
+    ("on_api_host", "api", "asked_from", "doing"),
+    [
+        (False, None, None, [[["look", "h", ""], ["health", "", ""]]]),
+        (True, None, "localhost", [[["look", "h", ""], ["health", "", ""]]]),
+        (True, "box", "box", [[["look", "h", ""]], [["health", "", ""]]]),
+    ],
+)
+def test_what_an_item_does_is_kept_apart_from_what_it_shows(
+    monkeypatch: pytest.MonkeyPatch, on_api_host: bool, api: str | None, asked_from: str | None, doing: list[Any]
+) -> None:
+    kept: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(_work, "keep", lambda *arguments: kept.append(arguments))
+    monkeypatch.setattr(Engine, "on_api_host", on_api_host)
+    items = made(two(), api=api).context.items([Step("look", "h"), Step("health")], "demand")
+    assert kept == [(doing, "doing", "id", "demand")]
+    assert not any("do" in item for item in items)
+    shown = {name: items[0].get(name) for name in ("context", "host", "phase", "delegate_to")}
+    assert shown == {"context": "id", "host": "h", "phase": "demand", "delegate_to": asked_from}
 
 
 # --- smaller parts -----------------------------------------------------------------------------------------------
