@@ -435,6 +435,12 @@ RESET, REFUSED = "cannot be reached (Connection reset by peer)", ConnectionRefus
     [
         (ABORTED, RESET, (True, False, False), (True, True, True)),
         (
+            urllib3.exceptions.ProtocolError("x", ConnectionResetError(104, "Connection reset by peer")),
+            RESET,
+            (True, False, False),
+            (True, True, True),
+        ),
+        (
             requests.exceptions.ConnectionError(socket.gaierror(socket.EAI_AGAIN, "Temporary failure")),
             "cannot be reached (Temporary failure)",
             (True, False, False),
