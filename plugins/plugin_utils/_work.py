@@ -1094,7 +1094,7 @@ class Work:
         result = port.api("wa_health_info", arguments)
         health = read_client_health(result)
         if health.nodes is not None:
-            self._health = health
+            self._health = replace(health, shards=health.shards or self._health.shards)
         return str(result.get("msg") or "the client is not healthy") if result.get("failed") else None
 
     def _not_back(self, item: Restart, missing: str) -> str:

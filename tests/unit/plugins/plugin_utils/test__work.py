@@ -1744,7 +1744,7 @@ def test_what_shows_that_a_command_has_restarted_a_node(
     start = time.monotonic()
     watch.stop(0.15 if nothing_happened else 20.0)
     assert time.monotonic() - start < 5
-    assert watch.proves_nothing_happened is nothing_happened
+    assert bool(watch.unseen) is nothing_happened
     assert not watch._thread.is_alive()
 
 
