@@ -177,8 +177,8 @@ def test_an_exchange_has_its_time_and_its_own_request() -> None:
     exchange = _client._Exchange()
     assert exchange.sent is False
     exchange.sent = True
-    exchange.begin(5.0)
-    assert 4 < exchange.left() <= 5
+    exchange.begin(60.0)
+    assert 50 < exchange.left() <= 60
     assert exchange.sent is False
     exchange.begin(0.0)
     with pytest.raises(socket.timeout, match=r"^timed out$"):
@@ -191,10 +191,10 @@ def test_a_bounded_socket_sends_and_reads_within_its_time(tunnel: bool) -> None:
     near, far = socket.socketpair()
     with near, far:
         bounded = _client._BoundedSocket(near, exchange, tunnel)
-        exchange.begin(5.0)
+        exchange.begin(60.0)
         bounded.sendall(b"x")
         assert exchange.sent is not tunnel, "what opens a tunnel is no request"
-        assert 4 < bounded.gettimeout() <= 5
+        assert 50 < bounded.gettimeout() <= 60
         far.sendall(b"ab\n")
         with bounded.makefile("rb") as file:
             assert file.readline() == b"ab\n"
@@ -257,11 +257,11 @@ def test_each_address_of_a_name_is_tried(
     monkeypatch: pytest.MonkeyPatch, base: str, allow_http: bool, tried: list[str]
 ) -> None:
     way = Way(monkeypatch, "192.0.2.1", "127.0.0.1")
-    error = error_of(Connection(base, token="t", timeout=3, allow_http=allow_http), "PATCH")
+    error = error_of(Connection(base, token="t", timeout=30, allow_http=allow_http), "PATCH")
     assert str(error) == f"PATCH {base}{SETTINGS}: cannot be reached (Connection refused)"
     assert (error.passing, error.maybe_done, error.maybe_pending) == (True, False, False)
     assert [address for address, _no_delay, _timeout in way.seen] == tried
-    assert all(no_delay and 2 < timeout <= 3 for _address, no_delay, timeout in way.seen)
+    assert all(no_delay and 20 < timeout <= 30 for _address, no_delay, timeout in way.seen)
     assert {sock.fileno() for sock in way.sockets} == {-1}
     assert way.asked == [(base.split("/")[2].partition(":")[0], 9090, 0, socket.SOCK_STREAM)]
 
