@@ -60,6 +60,8 @@ else:
     _AuthBase = requests.auth.AuthBase
     _HTTPAdapter = requests.adapters.HTTPAdapter
     _HTTPSession = requests.Session
+    # urllib3 before 2.0 compares the name in a certificate itself, and not OpenSSL.
+    _OTHER_NAME: type[Exception] = vars(urllib3.connection).get("CertificateError", ssl.CertificateError)
 
 LOGIN = "/v1/users/login"
 LOGOUT = "/v1/users/logout"
@@ -643,11 +645,11 @@ class Client:
         passing = name is None or getattr(name, "errno", None) == socket.EAI_AGAIN
         # Whoever has lost the connection does not know whether the other side goes on working.
         facts: dict[str, Any] = {"passing": True, "maybe_done": sent, "maybe_pending": sent}
-        certificate = found(ssl.SSLCertVerificationError)
+        certificate = found(ssl.SSLCertVerificationError) or found(_OTHER_NAME)
         tls = found(ssl.SSLError) or found(requests.exceptions.SSLError, urllib3.exceptions.SSLError)
         bundle = self._bundle_fault() if tls is not None else None
         if certificate is not None or bundle is not None:
-            text, facts = bundle or _certificate_fault(certificate), {}
+            text, facts = bundle or self._quote(_certificate_fault(certificate)), {}
         elif found(requests.exceptions.InvalidProxyURL):
             text, facts = "the proxy of the environment is not a usable address", {}
         elif not sent and found(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
@@ -863,6 +865,8 @@ def _proxy_fault(causes: list[BaseException], reason: str, passing: bool) -> tup
 
 
 def _certificate_fault(error: Any) -> str:
+    if isinstance(error, _OTHER_NAME):
+        return f"{_CERTIFICATE_FAULTS[62]} ({error})"
     code, said = getattr(error, "verify_code", 0), getattr(error, "verify_message", "") or _reason(error)
     if code in _CERTIFICATE_FAULTS:
         return f"{_CERTIFICATE_FAULTS[code]} ({said})"

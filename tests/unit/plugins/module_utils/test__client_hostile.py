@@ -525,6 +525,13 @@ RESET, REFUSED = "cannot be reached (Connection reset by peer)", ConnectionRefus
             (False, False, False),
             (False, False, False),
         ),
+        # urllib3 before 2.0 compares names itself.
+        (
+            requests.exceptions.SSLError(_client._OTHER_NAME("it is for b")),
+            "the certificate is for another name (it is for b)",
+            (False, False, False),
+            (False, False, False),
+        ),
     ],
 )
 def test_what_is_known_of_a_write_that_was_lost(
@@ -698,7 +705,8 @@ def _raise(error: Exception) -> None:
         (b"HTTP/1.1 503 canary-proxy\r\n\r\n", "the proxy answered HTTP 503", True),
         (b"HTTP/1.1 407 Auth\r\n\r\n", "the proxy answered HTTP 407; it asks for a user name", False),
         (b"HTTP/1.1 403 No\r\n\r\n", "the proxy answered HTTP 403", False),
-        (b"", "cannot be reached", True),
+        # Older releases of urllib3 take this for the proxy's fault.
+        (b"", "(Remote end closed connection without response)", True),
     ],
 )
 def test_what_a_proxy_answers(answer: bytes, said: str, passing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
