@@ -94,11 +94,12 @@ def still_missing(health: Health, expect_connected: int, expect_nodes: Sequence[
     if uninitialized:
         return ", ".join(uninitialized)
     for name in expect_nodes:
-        node = next((node for node in health.nodes if name in (node.name, (node.name or "").rpartition(":")[0])), None)
-        if node is None:
+        # A Coreapp and a master of one host may have one host name.
+        nodes = [node for node in health.nodes if name in (node.name, (node.name or "").rpartition(":")[0])]
+        if not nodes:
             return f"{name} is not back yet"
-        if node.gateway_status not in _SETTLED:
-            return str(node)
+        if unsettled := [str(node) for node in nodes if node.gateway_status not in _SETTLED]:
+            return unsettled[0]
     return None
 
 

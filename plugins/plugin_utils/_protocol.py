@@ -96,11 +96,23 @@ class ClientHealth:
             _name, _colon, short_id = (entry.name or "").rpartition(":")
             if short_id and node.id.startswith(short_id):
                 return entry
-        for entry in self.nodes or ():
-            names = (node.hostname or node.name).split()
-            if entry.name and (entry.name in names or entry.name.rpartition(":")[0] in names):
-                return entry
-        return None
+        names = (node.hostname or node.name).split()
+        named = [entry for entry in self.nodes or () if _is_named(entry, names)]
+        # A Coreapp and a master of one host have one host name. A backend without ids does not know them apart either.
+        of_kind = [entry for entry in named if _is_of_kind(entry, node.kind)]
+        return next(iter(of_kind or ([] if node.id else named)), None)
+
+    def lists(self, name: str, kind: str) -> bool:
+        """Whether a node of this kind is there under a host name."""
+        return any(_is_named(entry, [name]) and _is_of_kind(entry, kind) for entry in self.nodes or ())
+
+
+def _is_named(entry: HealthNode, names: Sequence[str]) -> bool:
+    return bool(entry.name) and (entry.name in names or str(entry.name).rpartition(":")[0] in names)
+
+
+def _is_of_kind(entry: HealthNode, kind: str) -> bool:
+    return entry.role == "unknown" or (entry.role == COREAPP) == (kind == COREAPP)
 
 
 @dataclass(frozen=True)

@@ -929,8 +929,8 @@ class Work:
             )
         if self._comes_later(item):
             return {"skipped": True}
-        entry = self._health.find(node)
-        self._now = _Now(item, standby=entry is not None and not leads(node, self._health) and node.kind != MASTER)
+        is_coreapp = self._health.clustered and node.kind != MASTER
+        self._now = _Now(item, standby=is_coreapp and not leads(node, self._health))
         return {}
 
     def _is_known_healthy(self) -> bool:
@@ -1010,22 +1010,27 @@ class Work:
             self._sleep(_UNHEALTHY)
             at.started_at = self._clock()
         end = at.started_at + self.context.health_timeout
-        missing = self._await_health(port, end, [listed])
+        missing = self._await_health(port, end, [(listed, item.node.kind)])
         if missing is not None:
             raise Failed(self._not_back(item, missing))
         return {}
 
     def _listed(self, node: Node) -> str:
         """The name in health by which a node that restarts is seen to be back; empty if there is none."""
-        # What is made anew under another name has another one in health as well.
-        entry = self._health.find(node) if not node.unit else None
-        return "" if entry is None or not entry.name else entry.name.rpartition(":")[0] or entry.name
+        if node.unit:
+            # What is made anew under another name has another one in health as well.
+            return ""
+        entry = self._health.find(node)
+        if entry is not None and entry.name:
+            return entry.name.rpartition(":")[0] or entry.name
+        # A Coreapp that is not listed now, since its last sign of life is old, is to be listed once it is back.
+        return node.hostname.partition(" ")[0] if self._health.clustered and node.kind != MASTER else ""
 
     @property
-    def _to_be_listed(self) -> list[str]:
-        """The same of all nodes that are to come back from an earlier restart."""
-        records = [look.record for look in self._looks]
-        return [record.returning.listed for record in records if record is not None and record.returning is not None]
+    def _to_be_listed(self) -> list[tuple[str, str]]:
+        """The same, and the kind, of all nodes that are to come back from an earlier restart."""
+        returning = [look.record.returning for look in self._looks if look.record is not None]
+        return [(node.listed, node.kind) for node in returning if node is not None]
 
     def settle(self, port: Port, host: str, _name: str) -> Result:
         """Sees that the node itself runs, and takes it off the record."""
@@ -1077,19 +1082,30 @@ class Work:
                 return f"its container {_trouble(node) if node is not None else 'is gone'}"
             self._sleep(_POLL)
 
-    def _await_health(self, port: Port, end: float, listed: Sequence[str] = ()) -> str | None:
+    def _await_health(self, port: Port, end: float, listed: Sequence[tuple[str, str]] = ()) -> str | None:
         """Waits for health; what is missing at the end, or None. A first question is always asked.
 
-        listed: names that health has to list.
+        listed: names that health has to list, if not empty, each with the kind of the node.
         """
+        listed = sorted((name, kind) for name, kind in listed if name)
+        while True:
+            problem = self._ask_and_wait(port, end, [name for name, _kind in listed])
+            missing = next((name for name, kind in listed if not self._health.lists(name, kind)), None)
+            if problem or missing is None:
+                return problem
+            if self._clock() >= end:
+                return f"{missing} is not back yet"
+            self._sleep(_POLL)
+
+    def _ask_and_wait(self, port: Port, end: float, names: Sequence[str]) -> str | None:
         arguments: dict[str, Any] = {
             "wait": True,
             "wait_timeout": max(0.1, end - self._clock()),
             "wait_interval": _POLL,
             "expect_connected": 1 if self._expected is None else self._expected,
         }
-        if any(listed):
-            arguments["expect_nodes"] = sorted(filter(None, listed))
+        if names:
+            arguments["expect_nodes"] = names
         self._fresh = False
         result = port.api("wa_health_info", arguments)
         health = read_client_health(result)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from support.commands import AnsibleCommands
-from support.containers import ContainerDeployment
+from support.containers import ContainerDeployment, slow_start
 from support.deployments import apply
 from support.prober import RATE, probing
 
@@ -31,6 +31,19 @@ def test_rolling_restart_is_no_outage(ansible: AnsibleCommands, request: pytest.
     assert cluster.leftovers() == []
     again = apply(ansible, [cluster], values)
     assert all(host["changed"] == 0 for host in again.stats().values()), again.output
+
+
+def test_master_of_the_same_host_name_does_not_stand_for_a_coreapp_that_starts_slowly(
+    ansible: AnsibleCommands, spread: ContainerDeployment
+) -> None:
+    """Meta's template for several hosts gives Coreapp and master of a host the same name in the client's health."""
+    spread.forget()
+    with slow_start(spread, 8), probing(spread.client) as probes:
+        run = apply(ansible, [spread], spread.new_values())
+    assert run.rc == 0, run.output
+    assert (probes.problems, probes.fewest_up) == ([], 1), f"{probes.worst}\n{run.output}"
+    assert probes.rounds[-1].connected == 1
+    assert len(probes.rounds[-1].up) == 2, "the last one is waited for as well"
 
 
 def test_masters_restart_last_where_told(ansible: AnsibleCommands, multiconnect: ContainerDeployment) -> None:

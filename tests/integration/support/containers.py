@@ -247,6 +247,28 @@ def crash_loop(cluster: ContainerDeployment, hostname: str) -> Iterator[None]:
 
 
 @contextmanager
+def slow_start(cluster: ContainerDeployment, seconds: float) -> Iterator[None]:
+    """Let each Coreapp take so long to start, once, since another process has its lock; less than ten seconds."""
+    holders = []
+    try:
+        for host, project in cluster.projects.items():
+            (node,) = (
+                name
+                for name, facts in cluster.client.control.nodes().items()
+                if name.startswith(f"{host}:") and facts["kind"] == "coreapp"
+            )
+            holder = unique(f"{host}-slow")
+            volume = ["--volumes-from", project.container("wacore")]
+            hold = ["flock", "--exclusive", f"/usr/local/wamedia/emulator/nodes/{node}.lock", "sleep", str(seconds)]
+            project.engine.call("run", "--detach", "--init", "--name", holder, *volume, IMAGES[1], *hold)
+            holders.append((project.engine, holder))
+        yield
+    finally:
+        for engine, holder in holders:
+            engine.call("rm", "--force", holder)
+
+
+@contextmanager
 def failing_start(cluster: ContainerDeployment) -> Iterator[None]:
     """Let the engine fail to start the container that MOUNTED_FILE is mounted into, until the block ends.
 

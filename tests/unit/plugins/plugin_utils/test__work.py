@@ -1242,18 +1242,11 @@ def test_a_node_that_crash_loops_is_not_back() -> None:
 def test_what_is_said_of_a_node_that_is_gone_or_stopped(back: Callable[[Node], Node | None], said: str) -> None:
     cluster = two()
     cluster.comes_back = back
-    cluster.api = without_names(cluster.api)  # type: ignore[method-assign]
+    # Health lags behind: it still shows who is gone.
+    before = cluster.health()
+    cluster.health = lambda: before  # type: ignore[method-assign]
     assert said in str(whole(cluster).failure)
     assert cluster.record().returning is not None
-
-
-def without_names(api: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A client whose health lags behind: it still shows who is gone."""
-
-    def lagging(module: str, arguments: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
-        return api(module, {**arguments, "expect_nodes": (), "expect_connected": 0}, **facts)
-
-    return lagging
 
 
 def test_a_returning_node_that_is_gone_is_named() -> None:
@@ -1563,6 +1556,47 @@ def test_the_client_is_asked_before_each_stop_but_the_first_and_after_each_start
     assert [wait.pop("expect_nodes", None) for wait in cluster.waits] == [["a"], None, ["b"]]
     wait = {"wait": True, "wait_timeout": 30.0, "wait_interval": 0.2, "expect_connected": 2}
     assert cluster.waits == [wait] * 3
+
+
+def hide(cluster: Cluster, *names: str) -> None:
+    """Let health leave these entries out from now on."""
+    shown = cluster.health
+    cluster.health = lambda: replace(  # type: ignore[method-assign]
+        shown(), nodes=tuple(node for node in shown().nodes if node.name not in names)
+    )
+
+
+def test_a_node_that_health_does_not_list_at_its_turn_has_to_be_listed_before_the_next_one_stops() -> None:
+    """Its last sign of life was too old. Without its name it would count as back while it starts."""
+    cluster = Cluster({"h": [coreapp("a", hostname="one"), coreapp("b", hostname="two")]}, connected={"b"})
+    demanded(cluster)
+    hide(cluster, "a:a00000000000")
+    work = made(cluster)
+    play(work, cluster, work_steps(cluster))
+    assert "a on h, did not come back: one is not back yet" in str(work.failure)
+    assert restarts(cluster) == ["a"]
+    returning = cluster.record().returning
+    assert returning is not None and returning.listed == "one"
+
+
+def test_a_master_under_the_same_host_name_does_not_stand_for_a_coreapp() -> None:
+    """Meta's template for several hosts gives both the name of the host."""
+    nodes = [coreapp("a", hostname="one"), coreapp("m", kind=MASTER, hostname="one")]
+    cluster = Cluster({"h": nodes, "i": [coreapp("b", hostname="two")]}, connected={"b"})
+    named = {"a": "one", "m": "one", "b": "two"}
+    shown = cluster.health
+
+    def health() -> _health.Health:
+        entries = [replace(n, name=f"{named[str(n.name)[0]]}:{str(n.name)[2:]}") for n in shown().nodes]
+        return _health.Health(tuple(entries), True)
+
+    cluster.health = health  # type: ignore[method-assign]
+    cluster.comes_back = lambda node: hide(cluster, "one:a00000000000") or replace(node, incarnation="2")  # type: ignore[func-returns-value]
+    work = whole(cluster, values={"restart_masters": "no"})
+    assert "a on h, did not come back: one is not back yet" in str(work.failure)
+    assert restarts(cluster) == ["a"]
+    assert "a on h is not back since its restart: one is not back yet" in str(resumed(cluster).failure)
+    assert restarts(cluster) == ["a"]
 
 
 def test_a_restart_that_takes_long_leaves_the_whole_time_for_the_wait() -> None:
