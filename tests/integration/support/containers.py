@@ -260,7 +260,8 @@ def slow_start(cluster: ContainerDeployment, seconds: float) -> Iterator[None]:
             holder = unique(f"{host}-slow")
             volume = ["--volumes-from", project.container("wacore")]
             hold = ["flock", "--exclusive", f"/usr/local/wamedia/emulator/nodes/{node}.lock", "sleep", str(seconds)]
-            project.engine.call("run", "--detach", "--init", "--name", holder, *volume, IMAGES[1], *hold)
+            # Not the image of a Coreapp: the role would take it for another client's.
+            project.engine.call("run", "--detach", "--init", "--name", holder, *volume, IMAGES[0], *hold)
             holders.append((project.engine, holder))
         yield
     finally:
