@@ -929,8 +929,8 @@ class Work:
             )
         if self._comes_later(item):
             return {"skipped": True}
-        is_coreapp = self._health.clustered and node.kind != MASTER
-        self._now = _Now(item, standby=is_coreapp and not leads(node, self._health))
+        serves = node.kind == MASTER or leads(node, self._health)
+        self._now = _Now(item, standby=bool(self._health.clustered) and not serves)
         return {}
 
     def _is_known_healthy(self) -> bool:
@@ -1088,6 +1088,7 @@ class Work:
         listed: names that health has to list, if not empty, each with the kind of the node.
         """
         listed = sorted((name, kind) for name, kind in listed if name)
+        said = False
         while True:
             problem = self._ask_and_wait(port, end, [name for name, _kind in listed])
             missing = next((name for name, kind in listed if not self._health.lists(name, kind)), None)
@@ -1095,6 +1096,9 @@ class Work:
                 return problem
             if self._clock() >= end:
                 return f"{missing} is not back yet"
+            if not said:
+                port.say(f"Waiting for {missing}: another node of this name is back, and not this one")
+            said = True
             self._sleep(_POLL)
 
     def _ask_and_wait(self, port: Port, end: float, names: Sequence[str]) -> str | None:

@@ -1595,6 +1595,7 @@ def test_a_master_under_the_same_host_name_does_not_stand_for_a_coreapp() -> Non
     work = whole(cluster, values={"restart_masters": "no"})
     assert "a on h, did not come back: one is not back yet" in str(work.failure)
     assert restarts(cluster) == ["a"]
+    assert cluster.lines.count("Waiting for one: another node of this name is back, and not this one") == 1
     assert "a on h is not back since its restart: one is not back yet" in str(resumed(cluster).failure)
     assert restarts(cluster) == ["a"]
 
