@@ -39,7 +39,7 @@ from common import (  # noqa: E402
     install_packages,
 )
 from control_plane import ASSETS_VARIABLE, ensure_control_plane  # noqa: E402
-from dependencies import collection_files, copy_collection, ensure_dependencies, link_collection  # noqa: E402
+from dependencies import collection_files, copy_collection, ensure_collections  # noqa: E402
 from engine import ensure_engine, ensure_images, running_engine, stop_engine  # noqa: E402
 from gates import run_gates  # noqa: E402
 
@@ -134,15 +134,14 @@ def gate(
         @functools.wraps(function)
         def run(session: Session) -> None:
             try:
-                link_collection()
-                ensure_dependencies()
+                ensure_collections()
                 function(session)
             except Missing as fault:
                 (session.error if REQUIRED else session.skip)(str(fault))
             except SetupFailed as fault:
                 session.error(str(fault))
 
-        run.__doc__ = function.__doc__ or function.func.__doc__  # type: ignore[attr-defined]
+        run.__doc__ = function.__doc__
         nox.session(name=name, python=python, requires=requires)(run)
         return run
 

@@ -28,13 +28,14 @@ PACKAGE = "ansible==12.*"
 INSTALL_SECONDS = "180"
 
 
-def ensure_dependencies() -> None:
-    """Install the needed collections, unless they are there. Sessions side by side wait for the first of them."""
+def ensure_collections() -> None:
+    """Link the checkout, and install what it needs, unless all is there. Sessions side by side wait for the first."""
     COLLECTIONS.mkdir(parents=True, exist_ok=True)
     stamp = COLLECTIONS / "set-up.json"
     wanted = json.dumps(NEEDED)
     with (COLLECTIONS / "set-up.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        _link_collection()
         if stamp.exists() and stamp.read_text() == wanted:
             return
         say("  collections: " + ", ".join(NEEDED))
@@ -64,15 +65,13 @@ def _unpack_package() -> None:
                 archive.extractall(COLLECTIONS, members)
 
 
-def link_collection() -> Path:
-    """Link the checkout into the collections directory and return the link."""
+def _link_collection() -> None:
     link = COLLECTIONS / COLLECTION_PATH
     target = os.path.relpath(ROOT, link.parent)
     if not link.is_symlink() or str(link.readlink()) != target:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(target)
-    return link
 
 
 def collection_files() -> list[Path]:
