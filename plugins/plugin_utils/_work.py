@@ -869,6 +869,8 @@ class Work:
     def _await_node(self, port: Port, known: _Member, returning: Pending | None, end: float) -> str | None:
         """Waits until the engine says that a host's nodes with a restart behind them run; what is wrong, or None."""
         since = self._clock()
+        # A wait that is shorter than the time for which a node has to run can have no other end.
+        latest = max(end, since + 2 * self._steady(known))
         seen = ""
         while True:
             try:
@@ -884,7 +886,7 @@ class Work:
             wrong = next((node for node in watched if not node.running or not node.steady), None)
             if wrong is None and (watched or returning is None) and self._clock() - since >= self._steady(known):
                 return None
-            if self._clock() >= end:
+            if self._clock() >= (end if wrong is not None or not watched else latest):
                 if wrong is None:
                     return "its container is gone" if not watched else "it starts over and over"
                 return f"{wrong.name} {_trouble(wrong)}"

@@ -1426,6 +1426,14 @@ def test_what_is_said_of_a_node_that_does_not_return(facts: dict[str, Any] | Non
     assert 30 <= cluster.now < 30.5
 
 
+def test_a_node_that_runs_has_its_time_to_show_it_however_short_the_wait() -> None:
+    cluster = two()
+    work = returning(cluster, values={"health_timeout": 1.0})
+    play(work, cluster, [Step("recover", "h")])
+    assert work.failure is None
+    assert 3.0 <= cluster.now < 3.5
+
+
 def test_a_host_that_goes_away_while_its_node_returns_is_told() -> None:
     cluster = two()
     work = returning(cluster)
