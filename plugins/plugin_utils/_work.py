@@ -1090,7 +1090,7 @@ class Work:
         listed: names that health has to list, if not empty, each with the kind of the node.
         """
         listed = sorted((name, kind) for name, kind in listed if name)
-        said = False
+        is_told = False
         while True:
             problem = self._ask_and_wait(port, end, [name for name, _kind in listed])
             missing = next((name for name, kind in listed if not self._health.lists(name, kind)), None)
@@ -1098,9 +1098,9 @@ class Work:
                 return problem
             if self._clock() >= end:
                 return f"{missing} is not back yet"
-            if not said:
+            if not is_told:
                 port.say(f"Waiting for {missing}: another node of this name is back, and not this one")
-            said = True
+            is_told = True
             self._sleep(_POLL)
 
     def _ask_and_wait(self, port: Port, end: float, names: Sequence[str]) -> str | None:

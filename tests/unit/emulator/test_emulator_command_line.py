@@ -48,8 +48,7 @@ def test_a_thousand_clients_on_one_port(pki: Pki, tmp_path: pathlib.Path) -> Non
     token_file = tmp_path / "token"
     arguments = ["webapp", "--clients", "1000", "--prefix", *pki.tls, "--token", str(token_file)]
     with running(*arguments, environment={"WA_EMULATOR_PASSWORD": PASSWORD}) as (process, urls):
-        # Twice what a busy machine with shared cores was seen to take.
-        assert processor_seconds(process.pid) < 6
+        assert processor_seconds(process.pid) < 3
         assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
         headers = {"Authorization": f"Bearer {token_file.read_text(encoding='utf-8').strip()}"}
         with requests.Session() as session:
@@ -58,7 +57,7 @@ def test_a_thousand_clients_on_one_port(pki: Pki, tmp_path: pathlib.Path) -> Non
             for number in range(1, 1001):
                 answer = session.get(f"{urls[0]}/c{number:04}{SETTINGS}", headers=headers, verify=pki.ca, timeout=10)
                 assert answer.status_code == 200
-            assert (processor_seconds(process.pid) - used) / 1000 < 0.005
+            assert (processor_seconds(process.pid) - used) / 1000 < 0.002
             patch = {"log_level": "error"}
             session.patch(f"{urls[0]}/c0500{SETTINGS}", json=patch, headers=headers, verify=pki.ca, timeout=10)
             assert (
