@@ -100,7 +100,8 @@ OLDEST_PYTHON = "3.9"
 def clean_environment() -> None:
     """Nothing of the caller's Ansible reaches a test, and Pythons of pyenv are found as others are."""
     for name in list(os.environ):
-        if name.startswith(("ANSIBLE_", "PYTEST_")) or name == "PYTHONPATH":
+        # Without bytecode files each of the thousands of commands would compile all of Ansible again.
+        if name.startswith(("ANSIBLE_", "PYTEST_")) or name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE"):
             del os.environ[name]
     os.environ |= {
         "ANSIBLE_HOME": str(CACHE / "ansible"),

@@ -469,6 +469,7 @@ class ActionModule(RoleAction):
         """What is handed over to the steps, kept for the rest of the run."""
         members: dict[str, Member] = {self._own: self._member}
         others: dict[str, dict[str, Any]] = {}
+        here: tuple[str, ...] = ()
         if not self._single:
             inventory = Inventory(self._vars, self._render)
             others = {} if self._is_one_client else self._others(inventory)
@@ -482,6 +483,7 @@ class ActionModule(RoleAction):
                     refusal = BACKENDS[members[host].backend].refusal(members[host])
                     if refusal is not None:
                         raise Problem(f"{host}: {refusal}")
+            here = self._reached_from_here(inventory, members)
         context = Context(
             id=secrets.token_hex(8),
             host=self._own,
@@ -502,9 +504,18 @@ class ActionModule(RoleAction):
             providers=providers,
             others=others,
             campaign=campaign,
+            here=here,
         )
         append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))
+
+    def _reached_from_here(self, inventory: Inventory, members: Mapping[str, Member]) -> tuple[str, ...]:
+        """The hosts whose steps need no task of their own: in a fleet without machines, every host is this one."""
+        if self._api is not None or not self._is_local() or any(self._task.environment or ()):
+            return ()
+        connection = str(self._task.connection)
+        own = [host for host, member in members.items() if not BACKENDS[member.backend].on_api_host]
+        return tuple(host for host in own if inventory.is_local(host, connection))
 
     def _keep(self, carried: Mapping[str, Any]) -> Context:
         context = context_from_json(carried)

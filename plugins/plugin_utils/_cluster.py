@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.module_utils.common.yaml import yaml_load
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
@@ -138,6 +139,20 @@ class Inventory:
             return None
         said = {name: values[name] for name in CONNECTION if values[name] is not None}
         return {**said, "api_url": address}
+
+    def is_local(self, host: str, connection: str) -> bool:
+        """Whether commands for a host run on this machine and under this account.
+
+        connection: what the play says, for a host that says nothing itself.
+        """
+        variables = self.variables(host)
+        said = {name: variables[name] for name in ("ansible_connection", "ansible_become") if name in variables}
+        try:
+            rendered = without_omitted(self._render(said, variables), variables.get("omit"))
+            become = boolean(rendered.get("ansible_become", False))
+        except Exception:  # noqa: BLE001
+            return False  # the host will be told itself
+        return bool(rendered.get("ansible_connection", connection) == "local" and not become)
 
     def _values(self, host: str, names: Iterable[str]) -> dict[str, Any]:
         """The role's variables of these names as they are for a host. Raises InvalidVariables."""

@@ -12,7 +12,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,8 @@ def demand_steps(
         *(Step("look", host) for host in hosts),
         *([Step("health")] if health else []),
         *([Step("campaign")] if campaign else []),
-        *(Step("record", host) for host in hosts),
+        # Back from the last host to the first: on both, steps of two kinds are one item.
+        *(Step("record", host) for host in reversed(hosts)),
         *([Step("write")] if writes or campaign else []),
         *(Step("note", host) for host in hosts),
         *([Step("collect")] if campaign else []),
@@ -67,13 +68,17 @@ def restart_steps(hosts: Sequence[str], nodes: Iterable[tuple[str, str]], check_
     """
     turns = list(nodes)
     again = turns if len(turns) > 1 else []
+    first, last = (turns[at][0] if turns else None for at in (0, -1))
+    # A host whose step before or after is on the same host needs no item more.
+    to_the_first = sorted(hosts[::-1], key=lambda host: host == first)
+    from_the_last = sorted(hosts, key=lambda host: host != last)
     return [
         *(Step("look", host) for host in hosts),
         Step("health"),
         # In check mode no demand was written down, so it is made once more, in memory.
         *(Step("record", host) for host in hosts if check_mode),
         Step("regain"),
-        *(Step("recover", host) for host in hosts),
+        *(Step("recover", host) for host in to_the_first),
         *(
             step
             for host, node in [*turns, *again]
@@ -84,21 +89,28 @@ def restart_steps(hosts: Sequence[str], nodes: Iterable[tuple[str, str]], check_
                 Step("settle", host, node),
             )
         ),
-        *(Step("release", host) for host in hosts),
+        *(Step("release", host) for host in from_the_last),
     ]
 
 
 def as_items(
-    context: str, steps: Iterable[Step], own: str, api: str | None, phase: str, asked_from: Mapping[str, str]
+    context: str,
+    steps: Iterable[Step],
+    own: str,
+    api: str | None,
+    phase: str,
+    asked_from: Mapping[str, str],
+    here: Collection[str] = (),
 ) -> list[Item]:
     """The items of the loop. own: the host that acts. api: the host that calls the API; None: the controller itself.
 
-    phase: C(demand) or C(restart). asked_from: container hosts that are asked from another host.
+    phase: C(demand) or C(restart). asked_from: container hosts that are asked from another host. here: container hosts
+    that the host that acts can do everything for.
     """
     items: list[Item] = []
     for step in steps:
         on_api = step.host is None
-        host = step.host if step.host is not None else api
+        host = api if on_api else own if step.host in here else step.host
         last = items[-1] if items else None
         if last is None or (host is not None and (last["host"], last["api"]) != (host, on_api)):
             last = {"context": context, "host": host or own, "api": on_api and api is not None, "do": []}

@@ -158,6 +158,7 @@ class Context:
     providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to
     others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # hosts with other addresses: connections
     campaign: Mapping[str, Any] | None = None  # what begins or ends: C(name), C(begins), C(collect), C(options)
+    here: Sequence[str] = ()  # hosts that commands of the host that acts reach as their own would
     steps: Sequence[Mapping[str, Any]] = ()  # the items of the loop that makes the demand, if the handler does
     restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
 
@@ -172,7 +173,7 @@ class Context:
     def items(self, steps: Iterable[Step], phase: str) -> list[Item]:
         """Steps as the items of a loop. What an item does is kept apart: a result shows what people want to see."""
         asked = {m.host: self.api or "localhost" for m in self.members if BACKENDS[m.backend].on_api_host}
-        items = as_items(self.id, steps, self.host, self.api, phase, asked)
+        items = as_items(self.id, steps, self.host, self.api, phase, asked, self.here)
         keep([item.pop("do") for item in items], "doing", self.id, phase)
         return items
 

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs that are killed at random moments: whatever was going on, nothing is forgotten and never are two nodes down.
 
-WABIZ_KILLS says how many rounds there are, WABIZ_KILL_SEED begins the same moments again. `make kills` does many.
+A kill finds each client of the run at another moment of its work, so each counts: without WABIZ_KILLS, which says how
+many rounds there are, it is 90 times an emulated client and 10 times one in containers. WABIZ_KILL_SEED begins the same
+moments again. `make kills` does many.
 """
 
 from __future__ import annotations
@@ -22,11 +24,11 @@ import pytest
 
 from support.by_hand import ByHand, by_hand
 from support.commands import AnsibleCommands, StartedCommand
-from support.deployments import SETTINGS, Deployment, NewDeployment, apply, start_apply
+from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply, start_apply
 from support.engines import Engine
 from support.plays import changed, most_down, on_record, restart_slowly, stopped
 
-ROUNDS = int(os.environ.get("WABIZ_KILLS", "2"))
+ROUNDS = int(os.environ.get("WABIZ_KILLS", "3"))
 ROUNDS_ON_CONTAINERS = max(2, ROUNDS // 4)
 SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange(10**6))))
 HOSTS = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
@@ -34,8 +36,9 @@ LEVELS = ["warning", "error", "fatal", "info"]
 DOWN_SECONDS = 0.4
 # A run that finds a node stopped waits half of this for whoever has stopped it: first single clients, then clusters.
 PATIENCE = {"wa_settings_health_timeout": 60}
-CLUSTERS = 8
-SINGLES = 6
+CLUSTERS = 10
+SINGLES = 20
+SINGLES_IN_CONTAINERS = 4
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def fleet(new_cluster: NewDeployment, new_single: NewDeployment, tmp_path: Path)
     """Clusters whose nodes take their time to restart, and single clients: a kill hits each in another moment."""
     everyone: list[Deployment] = []
     for number in range(CLUSTERS):
-        cluster = new_cluster(f"k{number}", HOSTS)
+        cluster = new_cluster(f"k{number}", HOSTS, **(APART if number % 2 else {}))
         cluster.client.control.switch(shards=3)
         restart_slowly(cluster, DOWN_SECONDS)
         everyone.append(cluster)
@@ -137,22 +140,24 @@ def test_nothing_is_forgotten_whenever_a_run_is_killed(
 
 
 @pytest.fixture
-def trios(engine: Engine, tmp_path: Path) -> Iterator[list[ByHand]]:
-    """A cluster and a single client in containers."""
+def in_containers(engine: Engine, tmp_path: Path) -> Iterator[list[ByHand]]:
+    """A cluster and single clients in containers."""
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(
-                by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=3)
-            ),
-            stack.enter_context(by_hand(engine, tmp_path, "solo", {"solo": ["wacore"]})),
+        trio = by_hand(engine, tmp_path, "trio", {"trio": ["wacore1", "wacore2", "wacore3"]}, shards=3)
+        solos = [
+            by_hand(engine, tmp_path, name, {name: ["wacore"]})
+            for name in (f"solo{number}" for number in range(SINGLES_IN_CONTAINERS))
         ]
+        yield [stack.enter_context(client) for client in (trio, *solos)]
 
 
 @pytest.mark.containers
-def test_nothing_is_forgotten_on_containers(trios: list[ByHand], tmp_path_factory: pytest.TempPathFactory) -> None:
-    for deployment in trios:
+def test_nothing_is_forgotten_on_containers(
+    in_containers: list[ByHand], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    for deployment in in_containers:
         deployment.client.control.switch(gone_nodes="disconnected")
-    problems = _rounds(list(trios), tmp_path_factory.mktemp("k"), ROUNDS_ON_CONTAINERS)
+    problems = _rounds(list(in_containers), tmp_path_factory.mktemp("k"), ROUNDS_ON_CONTAINERS)
     assert not problems, "\n".join(problems)
 
 
@@ -161,7 +166,7 @@ def test_run_that_is_killed_twice_in_a_row_forgets_nothing_either(
 ) -> None:
     """As somebody does who thinks that it hangs."""
     place = tmp_path_factory.mktemp("k")
-    cluster = new_cluster("twice", HOSTS)
+    cluster = new_cluster("twice", HOSTS, **APART)
     cluster.client.control.switch(shards=3)
     restart_slowly(cluster, DOWN_SECONDS)
     cluster.forget()

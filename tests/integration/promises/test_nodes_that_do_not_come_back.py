@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import AnsibleCommands
-from support.deployments import SETTINGS, Deployment, NewDeployment, apply
+from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply
 from support.plays import (
     SHOW,
     most_down,
@@ -33,7 +33,7 @@ NODES = ["wacore1", "wacore2", "wacore3"]
 @pytest.fixture
 def trio(new_cluster: NewDeployment) -> Deployment:
     """A cluster with all three Coreapps connected."""
-    cluster = new_cluster()
+    cluster = new_cluster(**APART)
     cluster.client.control.switch(shards=3)
     _settle(cluster)
     return cluster
@@ -75,7 +75,7 @@ def test_stand_by_that_stays_down_is_not_forgotten(
     ansible: AnsibleCommands, new_cluster: NewDeployment, tmp_path: Path, hosts: dict[str, list[str]] | None
 ) -> None:
     """As many are connected as before without it, and its client does not list it any more."""
-    cluster = new_cluster("ha", hosts) if hosts else new_cluster("ha")
+    cluster = new_cluster("ha", hosts) if hosts else new_cluster("ha", **APART)
     cluster.client.control.switch(shards=1)
     _settle(cluster)
     (serving,) = [

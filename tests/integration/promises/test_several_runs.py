@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from support.commands import AnsibleCommands, StartedCommand
-from support.deployments import Deployment, NewDeployment, apply, start_apply
+from support.deployments import APART, Deployment, NewDeployment, apply, start_apply
 from support.plays import NOTIFY, changed, connect_all, most_down, restart_by, restart_slowly, words
 
 NODES = ["wacore1", "wacore2", "wacore3"]
@@ -26,7 +26,7 @@ DOWN_SECONDS = 2
 @pytest.fixture
 def trio(new_cluster: NewDeployment) -> Deployment:
     """A cluster whose three Coreapps are all connected, and that takes its time to restart them."""
-    cluster = new_cluster()
+    cluster = new_cluster(**APART)
     restart_slowly(cluster, DOWN_SECONDS)
     connect_all(cluster)
     cluster.forget()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.commands import AnsibleCommands
-from support.deployments import SETTINGS, NewDeployment, apply
+from support.deployments import APART, SETTINGS, NewDeployment, apply
 from support.plays import (
     NOTIFY,
     ROLE,
@@ -40,7 +40,7 @@ BY_ITSELF = {"name": "Restart", "ansible.builtin.import_role": {"name": ROLE, "t
 def test_one_write_and_one_restart_each_however_the_play_runs(
     ansible: AnsibleCommands, new_cluster: NewDeployment, play: dict[str, Any]
 ) -> None:
-    cluster = new_cluster()
+    cluster = new_cluster(**APART)
     connect_all(cluster)
     cluster.forget()
     run = apply(ansible, [cluster], VALUES, play=play)

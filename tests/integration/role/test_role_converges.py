@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from support.commands import AnsibleCommands
-from support.deployments import SETTINGS, NewDeployment, apply
+from support.deployments import APART, SETTINGS, NewDeployment, apply
 from support.emulator import PASSWORD
 from support.plays import changed, nodes_in, words
 
@@ -25,6 +25,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "host": {"wa_settings_api_delegate": "{{ inventory_hostname }}", "wabiz_direct_execution": False},
     "become": {"ansible_become": True, "ansible_become_method": "su"},
 }
+WAYS_OF_CLUSTERS = {**WAYS, "apart": APART}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -47,11 +48,11 @@ def test_single_client_converges_with_one_restart(
     assert (single.starts(), single.writes()) == ([], [])
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", WAYS_OF_CLUSTERS)
 def test_cluster_is_written_once_and_restarts_everywhere(
     ansible: AnsibleCommands, new_cluster: NewDeployment, way: str
 ) -> None:
-    cluster = new_cluster(**WAYS[way])
+    cluster = new_cluster(**WAYS_OF_CLUSTERS[way])
     cluster.forget()
     first = apply(ansible, [cluster], RESTART_BOUND)
     assert first.rc == 0, first.output
@@ -86,11 +87,11 @@ def test_other_changes_restart_nothing(ansible: AnsibleCommands, new_single: New
     assert not single.state_dir("one").exists()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", WAYS_OF_CLUSTERS)
 def test_check_mode_predicts_and_touches_nothing(
     ansible: AnsibleCommands, new_cluster: NewDeployment, way: str
 ) -> None:
-    cluster = new_cluster(**WAYS[way])
+    cluster = new_cluster(**WAYS_OF_CLUSTERS[way])
     cluster.forget()
     run = apply(ansible, [cluster], RESTART_BOUND, "--check", "--diff")
     assert run.rc == 0, run.output

@@ -309,6 +309,41 @@ def test_the_playbook_leaves_a_cluster_to_its_handler(pair: Deployment) -> None:
     assert pair.writes() == ["PATCH /v1/settings/application"]
 
 
+LOCAL = {"connection": "local"}
+
+
+def test_one_task_does_the_steps_of_all_hosts_that_are_this_machine(pair: Deployment) -> None:
+    fleet = play(pair, {"log_level": "error"}, keywords=LOCAL)
+    found = fleet.run("wa_settings_begin", "a", later=True)
+    assert (found["changed"], found["steps"], pair.writes()) == (True, [], ["PATCH /v1/settings/application"])
+    assert pair.pending() == ["wacore1", "wacore2"]
+    assert fleet.run("wa_settings_begin", "b", later=True)["msg"] == "a does this for cluster duo"
+    restarted = fleet.run("wa_settings_begin", "a", entry="pending")
+    assert (restarted["changed"], restarted["goes_on"], sorted(pair.starts())) == (True, False, ["wacore1", "wacore2"])
+    assert fleet.run("wa_settings_begin", "b", entry="pending")["changed"] is False
+    assert (pair.running("log_level"), pair.leftovers()) == ({"error"}, [])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "variables"),
+    [
+        ({}, {}),
+        ({**LOCAL, "environment": [{"WABIZ_SOMETHING": "set"}]}, {}),
+        (LOCAL, {"wabiz_direct_execution": False}),
+        (LOCAL, {"ansible_become": True}),
+        (LOCAL, {"ansible_connection": "ssh"}),
+    ],
+    ids=str,
+)
+def test_hosts_that_may_be_other_machines_get_tasks_of_their_own(
+    pair: Deployment, keywords: dict[str, Any], variables: dict[str, Any]
+) -> None:
+    fleet = play(pair, {"log_level": "error"}, keywords=keywords, **variables)
+    fleet.answers.append({"changed": True, "changed_settings": ["log_level"], "restart_settings": ["log_level"]})
+    steps = fleet.run("wa_settings_begin", "a")["steps"]
+    assert "b" in {item.get("delegate_to") for item in steps}
+
+
 def test_restart_always_restarts_what_has_not_changed(single: Deployment) -> None:
     single.client.control.store({"log_level": "error"})
     results = play(single, {"log_level": "error"}, wa_settings_restart="always").role("one")

@@ -109,6 +109,31 @@ def test_a_variable_of_another_host_that_is_not_valid() -> None:
         inventory("a", {"a": {}, "b": {"wa_settings_restart_backend": "systemd"}}).member("b")
 
 
+@pytest.mark.parametrize(
+    ("variables", "keyword", "is_local"),
+    [
+        ({}, "local", True),
+        ({}, "ssh", False),
+        ({"ansible_connection": "local"}, "ssh", True),
+        ({"ansible_connection": "ssh"}, "local", False),
+        ({"ansible_connection": "{{ way }}", "way": "local"}, "ssh", True),
+        ({"ansible_connection": "__omit__", "omit": "__omit__"}, "local", True),
+        ({"ansible_connection": "{{ nobody }}"}, "local", False),
+        ({"ansible_become": "no"}, "local", True),
+        ({"ansible_become": True}, "local", False),
+        ({"ansible_become": "{{ account }}", "account": "yes"}, "local", False),
+        ({"ansible_become": "maybe"}, "local", False),
+    ],
+)
+def test_a_host_whose_commands_run_on_this_machine(variables: dict[str, Any], keyword: str, is_local: bool) -> None:
+    assert inventory("a", {"a": {}, "b": variables}).is_local("b", keyword) is is_local
+
+
+def test_what_the_play_says_of_the_connection_holds_for_all() -> None:
+    assert inventory("a", {"a": {}, "b": {}}, ansible_connection="local").is_local("b", "ssh")
+    assert not inventory("a", {"a": {}, "b": {}}, ansible_become=True).is_local("b", "local")
+
+
 def test_rendered_variables_are_plain() -> None:
     assert as_plain({"day": datetime.date(2026, 11, 26), "other": [Path("/x"), 1, None]}) == {
         "day": "2026-11-26",

@@ -28,8 +28,8 @@ def test_a_demand_is_on_every_host_before_the_settings_are_written() -> None:
         "look a",
         "look b",
         "health",
-        "record a",
         "record b",
+        "record a",
         "write",
         "note a",
         "note b",
@@ -45,7 +45,7 @@ def test_media_providers_wait_until_the_settings_are_known_to_be_valid() -> None
 def test_a_campaign_is_decided_when_all_records_are_known() -> None:
     steps = demand_steps(["a", "b"], health=True, campaign=True)
     assert names(steps) == [
-        "look a", "look b", "health", "campaign", "record a", "record b", "write", "note a", "note b",
+        "look a", "look b", "health", "campaign", "record b", "record a", "write", "note a", "note b",
         "collect",
     ]  # fmt: skip
 
@@ -57,18 +57,28 @@ def test_what_is_known_is_not_asked_again() -> None:
 def test_nodes_restart_one_after_the_other_and_get_a_second_turn() -> None:
     turn = ["gate one (a)", "restart a one", "wait one (a)", "settle a one"]
     other = ["gate two (b)", "restart b two", "wait two (b)", "settle b two"]
-    begin = ["look a", "look b", "health", "regain", "recover a", "recover b"]
-    end = ["release a", "release b"]
+    begin = ["look a", "look b", "health", "regain", "recover b", "recover a"]
     assert names(restart_steps(["a", "b"], [("a", "one"), ("b", "two")], False)) == [
         *begin,
         *turn,
         *other,
         *turn,
         *other,
-        *end,
+        "release b",
+        "release a",
     ]
-    assert names(restart_steps(["a", "b"], [("a", "one")], False)) == [*begin, *turn, *end]
-    assert names(restart_steps(["a", "b"], [], False)) == [*begin, *end]
+    assert names(restart_steps(["a", "b"], [("a", "one")], False)) == [*begin, *turn, "release a", "release b"]
+    assert names(restart_steps(["a", "b"], [], False)) == [*begin, "release a", "release b"]
+
+
+@pytest.mark.parametrize(
+    ("order", "recovers", "releases"),
+    [("abc", "cba", "cab"), ("cab", "bac", "bac"), ("bca", "cab", "abc"), ("", "cba", "abc")],
+)
+def test_hosts_come_in_the_order_that_takes_the_fewest_items(order: str, recovers: str, releases: str) -> None:
+    steps = restart_steps(list("abc"), [(host, "node") for host in order], False)
+    assert [step.host for step in steps if step.name == "recover"] == list(recovers)
+    assert [step.host for step in steps if step.name == "release"] == list(releases)
 
 
 def test_check_mode_makes_the_demand_once_more() -> None:
@@ -80,15 +90,27 @@ def test_steps_of_one_host_are_one_item_where_the_controller_calls_the_api() -> 
     items = as_items("id", steps, "a", None, "demand", {})
     assert [(item["host"], item["api"], [step for step, _host, _node in item["do"]]) for item in items] == [
         ("a", False, ["look"]),
-        ("b", False, ["look", "health"]),
-        ("a", False, ["record"]),
-        ("b", False, ["record", "write"]),
-        ("a", False, ["note"]),
+        ("b", False, ["look", "health", "record"]),
+        ("a", False, ["record", "write", "note"]),
         ("b", False, ["note"]),
     ]
-    assert [item.get("delegate_to") for item in items] == [None, "b", None, "b", None, "b"]
-    assert [item.get("last", False) for item in items] == [False] * 5 + [True]
-    assert [(item["at"], item["phase"], item["context"]) for item in items] == [(at, "demand", "id") for at in range(6)]
+    assert [item.get("delegate_to") for item in items] == [None, "b", None, "b"]
+    assert [item.get("last", False) for item in items] == [False] * 3 + [True]
+    assert [(item["at"], item["phase"], item["context"]) for item in items] == [(at, "demand", "id") for at in range(4)]
+
+
+def test_hosts_that_are_reached_from_here_need_no_task_of_their_own() -> None:
+    steps = demand_steps(["a", "b"], health=True, writes=True)
+    (item,) = as_items("id", steps, "a", None, "demand", {}, ["a", "b"])
+    assert (item["host"], item.get("delegate_to"), item["alone"]) == ("a", None, True)
+    assert item["do"] == [[step.name, step.host or "", ""] for step in steps]
+    others = as_items("id", demand_steps(["a", "b", "c"], health=True), "a", None, "demand", {}, ["a", "b"])
+    assert [(item["host"], item.get("delegate_to")) for item in others] == [
+        ("a", None),
+        ("c", "c"),
+        ("a", None),
+        ("c", "c"),
+    ]
 
 
 def test_the_api_of_another_host_is_an_item_of_its_own() -> None:

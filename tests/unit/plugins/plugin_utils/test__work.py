@@ -2103,7 +2103,7 @@ def test_a_campaign_is_remembered_before_it_is_written_and_forgotten_after_it_is
     assert (first_write is None) is not collects
     if first_write is not None:
         # The lease and the memory, on each of both hosts.
-        assert client.events[:first_write] == ["swap h", "swap i", "swap h", "swap i"]
+        assert client.events[:first_write] == ["swap h", "swap i", "swap i", "swap h"]
     assert restarts(client) == (["a", "b", "d"] if collects else [])
     work = campaign(client, False)
     assert (work.failure, client.stored, set(client.running.values())) == (None, collects, {collects})
