@@ -68,10 +68,10 @@ def restart_steps(hosts: Sequence[str], nodes: Iterable[tuple[str, str]], check_
     """
     turns = list(nodes)
     again = turns if len(turns) > 1 else []
-    first, last = (turns[at][0] if turns else None for at in (0, -1))
+    first, last = [host for host, _node in turns[:1]], [host for host, _node in turns[-1:]]
     # A host whose step before or after is on the same host needs no item more.
-    to_the_first = sorted(hosts[::-1], key=lambda host: host == first)
-    from_the_last = sorted(hosts, key=lambda host: host != last)
+    to_the_first = [*(host for host in reversed(hosts) if host not in first), *first]
+    from_the_last = [*last, *(host for host in hosts if host not in last)]
     return [
         *(Step("look", host) for host in hosts),
         Step("health"),
