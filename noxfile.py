@@ -558,7 +558,7 @@ def build_execution_environment(session: Session, docker: str, artifact: Path) -
     packages = ("ansible-core", "ansible-runner", "bindep", "dumb-init==1.2.5", "packaging", "pip", "pyyaml")
     wheels = ("--only-binary", ":all:", "--python-version", version, "--dest", str(place / "wheels"))
     requirements = ("--requirement", str(ROOT / "meta" / "ee-requirements.txt"))
-    session.run(*pip(), "download", "--quiet", *wheels, *requirements, *packages, external=True)
+    session.run(*pip(), "download", *wheels, *requirements, *packages, external=True, silent=True)
     definition = {
         "version": 3,
         "images": {"base_image": {"name": BASE_IMAGE}},
@@ -583,7 +583,9 @@ def build_execution_environment(session: Session, docker: str, artifact: Path) -
     context = place / "context"
     with session.chdir(place):
         session.run("ansible-builder", "create", "--file", "execution-environment.json", "--context", str(context))
-    build = ("build", "--quiet", "--network", "none", "--file", str(context / "Containerfile"), str(context))
+    build = ("build", "--quiet", "--network", "none", "--tag", "wabiz-test-execution-environment:1")
+    build = (*build, "--file", str(context / "Containerfile"), str(context))
+    # Not the tag: meanwhile another checkout may have given it to an image of its own.
     return str(session.run(docker, *build, external=True, silent=True)).split()[-1]
 
 

@@ -28,7 +28,7 @@ import contextlib, socket, sys
 for place in sys.argv[1:]:
     host, _, port = place.rpartition(":")
     with contextlib.suppress(OSError):
-        socket.create_connection((host, int(port)), 3).close()
+        socket.create_connection((host, int(port)), 2).close()
         print(place)
 """
 
@@ -56,7 +56,9 @@ def job_in(
 def test_collection_is_in_the_image_and_the_checkout_is_not(environment: ExecutionEnvironment) -> None:
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))["version"]
     listed = json.loads(environment.run("ansible-galaxy", "collection", "list", "--format", "json"))
-    assert listed == {COLLECTIONS: {"wabiz.onprem": {"version": version}}}
+    # ansible-core may have collections of its own.
+    there = {place: names for place, names in listed.items() if "wabiz.onprem" in names}
+    assert there == {COLLECTIONS: {"wabiz.onprem": {"version": version}}}
     found = environment.run("sh", "-c", f"ls -d {ROOT} {COLLECTIONS}/wabiz/onprem 2>/dev/null || true").split()
     assert found == [f"{COLLECTIONS}/wabiz/onprem"]
     assert environment.run("id", "--user").strip() != "0"
@@ -131,7 +133,7 @@ def test_record_that_the_job_would_take_along_is_refused(
 ) -> None:
     single = new_single(wa_settings_state_dir="/runner/records")
     job = job_in(environment, ansible, template, single, variables=DECLARED, succeeds=False)
-    (message,) = [result["msg"] for result in job.results("one") if result.get("failed")]
+    (message,) = [event["event_data"]["res"]["msg"] for event in job.events("runner_on_failed")]
     # The cure is in the message.
     assert "wa_settings_state_dir" in message
     assert "wa_settings_volatile_state" in message
