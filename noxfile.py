@@ -583,10 +583,10 @@ def build_execution_environment(session: Session, docker: str, artifact: Path) -
     context = place / "context"
     with session.chdir(place):
         session.run("ansible-builder", "create", "--file", "execution-environment.json", "--context", str(context))
-    build = ("build", "--quiet", "--network", "none", "--tag", "wabiz-test-execution-environment:1")
-    build = (*build, "--file", str(context / "Containerfile"), str(context))
+    names = ("--tag", "wabiz-test-execution-environment:1", "--file", str(context / "Containerfile"), str(context))
+    built = session.run(docker, "build", "--quiet", "--network", "none", *names, external=True, silent=True)
     # Not the tag: meanwhile another checkout may have given it to an image of its own.
-    return str(session.run(docker, *build, external=True, silent=True)).split()[-1]
+    return str(built).split()[-1]
 
 
 def build_site(session: Session) -> Path:
