@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from support.awx_jobs import HOOK, Job, assert_clean, credential, run_job
+from support.awx_jobs import HOOK, QUERY, Job, assert_clean, credential, run_job
 from support.commands import ROOT, AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment
 from support.engines import Engine
@@ -124,6 +124,7 @@ def test_drift_and_export_leave_their_files_in_the_exposed_path(
         for name in ("one", "two")
     }
     assert levels == {"one": "warning", "two": "error"}
+    assert {name for name, text in exported(environment.exposed).items() if QUERY in text} == set()
     assert [single.writes() for single in singles] == [[], []]
 
 
