@@ -37,10 +37,11 @@ from common import (  # noqa: E402
     SetupFailed,
     can_install,
     install_packages,
+    pip,
 )
 from control_plane import ASSETS_VARIABLE, ensure_control_plane  # noqa: E402
 from dependencies import collection_files, copy_collection, ensure_collections  # noqa: E402
-from engine import ensure_engine, ensure_images, running_engine, stop_engine  # noqa: E402
+from engine import BASE_IMAGE, ensure_engine, ensure_images, running_engine, stop_engine  # noqa: E402
 from gates import run_gates  # noqa: E402
 
 nox.needs_version = ">=2025.5"
@@ -186,7 +187,7 @@ def mypy(session: Session) -> None:
     install(session, "mypy>=1.15", "nox>=2025.5", "types-PyYAML", "types-requests")
     tests = ROOT / "tests"
     awx, bench, demo, integration, setup = (tests / name for name in ("awx", "bench", "demo", "integration", "setup"))
-    folders = ("awx", "browser", "campaign", "drift", "export", "modules", "promises", "role")
+    folders = ("awx", "browser", "campaign", "drift", "execution_environment", "export", "modules", "promises", "role")
     of_tests = [integration, EMULATOR, awx, bench, COLLECTIONS]
     files = [
         integration / "conftest.py",
@@ -258,6 +259,7 @@ AWX_JOBS = "tests/integration/awx/test_awx_jobs.py"
 KUBERNETES = "tests/integration/kubernetes"
 # In an environment of their own, with what drives a browser.
 BROWSER_TESTS = "tests/integration/browser"
+EXECUTION_ENVIRONMENT = "tests/integration/execution_environment"
 # The newest release runs everything. The oldest runs what depends on the release: the execution path, the role's
 # course, how it reads variables, how many tasks it takes, and what AWX shows of it. Those between them run a few of
 # each; with 2.19 came another way of templating.
@@ -488,24 +490,30 @@ SHIPPED_FILES = {"FILES.json", "MANIFEST.json", "README.md", "CHANGELOG.md", "CH
 @gate("build")
 def build(session: Session) -> None:
     """The tarball holds what it should, and what was installed from it runs the demo and every documented example"""
-    install(session, "ansible-builder>=3.1")
-    place = CACHE / "artifact"
-    shutil.rmtree(place, ignore_errors=True)
-    session.run("ansible-galaxy", "collection", "build", "--output-path", str(place), str(copy_collection("build")))
-    (artifact,) = place.glob("*.tar.gz")
+    install(session)
+    artifact, installed = install_artifact(session)
     check_contents(session, artifact)
-    installed = place / "installed"
-    # Nothing but what was installed is to be found, and with --force nothing counts as installed already.
-    session.env["ANSIBLE_COLLECTIONS_PATH"] = str(installed)
-    options = ("--no-deps", "--offline", "--force", "--collections-path")
-    session.run("ansible-galaxy", "collection", "install", *options, str(installed), str(artifact))
     for other in (COLLECTIONS / COLLECTION_PATH.parts[0]).iterdir():
         if other.name != COLLECTION_PATH.parts[1]:
             (installed / COLLECTION_PATH.parts[0] / other.name).symlink_to(other)
     call_each_module(session)
     session.run("python", "tests/demo/demo.py", env={"PYTHONPATH": str(EMULATOR)})
     session.run("python", *PYTEST, DOCS_EXAMPLES)
-    execution_environment(session, artifact, installed)
+
+
+def install_artifact(session: Session) -> tuple[Path, Path]:
+    """Build the tarball, install it, and let nothing else be found; the tarball, and the place of the collections."""
+    place = CACHE / "artifact" / session.name
+    shutil.rmtree(place, ignore_errors=True)
+    command = ("ansible-galaxy", "collection")
+    session.run(*command, "build", "--output-path", str(place), str(copy_collection(session.name)))
+    (artifact,) = place.glob("*.tar.gz")
+    installed = place / "installed"
+    # With --force nothing counts as installed already.
+    options = ("--no-deps", "--offline", "--force", "--collections-path", str(installed))
+    session.env["ANSIBLE_COLLECTIONS_PATH"] = str(installed)
+    session.run(*command, "install", *options, str(artifact))
+    return artifact, installed
 
 
 def check_contents(session: Session, artifact: Path) -> None:
@@ -528,21 +536,58 @@ def call_each_module(session: Session) -> None:
             session.error(f"{name} without options gave no clear message:\n{output}")
 
 
-def execution_environment(session: Session, artifact: Path, installed: Path) -> None:
-    """What ansible-builder makes of the collection: the packages that it needs, and what an image is built from."""
+@gate("execution-environment", python=MAIN.python)
+def execution_environment(session: Session) -> None:
+    """Jobs in an execution environment that ansible-builder makes of the tarball, with the network cut"""
+    install(session, "ansible-builder>=3.1")
+    artifact, installed = install_artifact(session)
     told = str(session.run("ansible-builder", "introspect", "--sanitize", str(installed), silent=True))
     if "'requests>=2.25  # from collection wabiz.onprem'" not in told:
         session.error(f"ansible-builder does not learn from the collection that it needs requests:\n{told}")
-    definition = artifact.parent / "execution-environment.yml"
-    wanted = {
+    env = engine_variables()
+    env["WABIZ_EXECUTION_ENVIRONMENT"] = build_execution_environment(session, env["WABIZ_DOCKER"], artifact)
+    pytest(session, "containers", EXECUTION_ENVIRONMENT, env=env)
+
+
+def build_execution_environment(session: Session, docker: str, artifact: Path) -> str:
+    """Build an image with the collection from the base image that is there, without a network; its id."""
+    place = artifact.parent
+    ask = "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2])"
+    said = session.run(docker, "run", "--rm", BASE_IMAGE, "python3", "-c", ask, external=True, silent=True)
+    python, version = str(said).split()
+    # What the collection itself needs the builder has to find out; of the rest, what it installs without being asked.
+    packages = ("ansible-core", "ansible-runner", "bindep", "dumb-init==1.2.5", "packaging", "pip", "pyyaml")
+    wheels = ("--only-binary", ":all:", "--python-version", version, "--dest", str(place / "wheels"))
+    requirements = ("--requirement", str(ROOT / "meta" / "ee-requirements.txt"))
+    session.run(*pip(), "download", *wheels, *requirements, *packages, external=True, silent=True)
+    definition = {
         "version": 3,
-        "images": {"base_image": {"name": "localhost/base:1"}},
-        "dependencies": {"galaxy": {"collections": [{"name": artifact.name, "type": "file"}]}},
-        "additional_build_files": [{"src": artifact.name, "dest": "galaxy"}],
+        "images": {"base_image": {"name": BASE_IMAGE}},
+        "dependencies": {
+            "python_interpreter": {"python_path": python},
+            "ansible_core": {"package_pip": "ansible-core"},
+            "ansible_runner": {"package_pip": "ansible-runner"},
+            "galaxy": {"collections": [{"name": f"galaxy/{artifact.name}", "type": "file"}]},
+        },
+        "additional_build_files": [{"src": artifact.name, "dest": "galaxy"}, {"src": "wheels", "dest": "wheels"}],
+        "additional_build_steps": {
+            "prepend_base": [
+                "COPY _build/wheels /wheels",
+                "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/wheels",
+                # Debian's Python has neither pip nor ensurepip, with which the builder would install it.
+                "RUN PYTHONPATH=$(echo /wheels/pip-*.whl) $PYCMD -m pip install --ignore-installed pip",
+            ]
+        },
+        "options": {"package_manager_path": "/usr/bin/apt-get", "skip_pip_install": True},
     }
-    definition.write_text(json.dumps(wanted))
-    with session.chdir(artifact.parent):
-        session.run("ansible-builder", "create", "--file", str(definition), "--context", "context")
+    (place / "execution-environment.json").write_text(json.dumps(definition))
+    context = place / "context"
+    with session.chdir(place):
+        session.run("ansible-builder", "create", "--file", "execution-environment.json", "--context", str(context))
+    names = ("--tag", "wabiz-test-execution-environment:1", "--file", str(context / "Containerfile"), str(context))
+    built = session.run(docker, "build", "--quiet", "--network", "none", *names, external=True, silent=True)
+    # Not the tag: meanwhile another checkout may have given it to an image of its own.
+    return str(built).split()[-1]
 
 
 def build_site(session: Session) -> Path:
@@ -672,6 +717,7 @@ GATES = [
     ("integration", "browser"),
     ("molecule", "molecule"),
     ("molecule", "molecule-containers"),
+    ("containers", "execution-environment"),
     ("containers", "bench-containers"),
     ("build", "build-import-check"),
     ("sanity", f"sanity-python-{OLDEST_PYTHON}"),

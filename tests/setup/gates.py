@@ -48,7 +48,7 @@ class Gate:
     @property
     def stays_alone(self) -> bool:
         """Whether it starts containers, or gives up when networks of containers come and go, as Chromium does."""
-        return self.name.endswith(("containers", "browser"))
+        return self.name.endswith(("containers", "environment", "browser"))
 
     def start(self, arguments: Sequence[str]) -> None:
         """Run the session, its output in a log file."""

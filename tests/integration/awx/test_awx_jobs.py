@@ -8,21 +8,17 @@ from __future__ import annotations
 import json
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.awx_jobs import OF_MODULES, Job, launch, run_job
+from support.awx_jobs import HOOK, OF_MODULES, assert_clean, credential, launch, run_job
 from support.campaigns import OFF, ON, collects, on_record
 from support.commands import AnsibleCommands
 from support.deployments import SETTINGS, Deployment, NewDeployment
-from support.emulator import PASSWORD
 from support.exports import exported
 from support.plays import nodes_in, restart_slowly
 
-QUERY = "canary-query-value"
-HOOK = f"https://hooks.example.com/wa?auth={QUERY}"
 DECLARED = {"wa_settings_values": {"heartbeat_interval": 7, "log_level": "info"}}
 
 # As people answer, and as a launch over the API may: what arrives is text, or a number or truth value.
@@ -63,11 +59,6 @@ WRITTEN = {
 }
 
 
-def credential(deployment: Deployment, **more: Any) -> dict[str, Any]:
-    """What somebody typed into the credential."""
-    return {"password": PASSWORD, "ca": Path(deployment.client.ca_path).read_text(), **more}
-
-
 def written(deployment: Deployment) -> dict[str, Any]:
     """All settings that were sent, of several requests together."""
     log = deployment.client.control.requests()
@@ -77,21 +68,6 @@ def written(deployment: Deployment) -> dict[str, Any]:
             for name, value in request["body"].items():
                 sent[name] = {**sent.get(name, {}), **value} if isinstance(value, dict) else value
     return sent
-
-
-def assert_clean(job: Job, ansible: AnsibleCommands) -> None:
-    """No warning and no deprecation, and no secret in what AWX keeps of a job, or in what the job left behind."""
-    said = job.said()
-    kinds = {event["event"] for event in job.events()}
-    assert not kinds & {"warning", "deprecated", "error"}, said
-    for word in ("WARNING", "DEPRECATION"):
-        assert word not in said
-    # Of the artifacts `command` alone holds the environment; AWX censors it.
-    left = [path for path in (*job.artifacts.rglob("*"), *ansible.outputs.rglob("*")) if path.is_file()]
-    assert len(left) > len(job.events()) > 0
-    for secret in (PASSWORD, QUERY):
-        leaks = [path for path in left if path.name != "command" and secret in path.read_text(errors="replace")]
-        assert leaks == []
 
 
 def assert_answered(single: Deployment) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ from settings_survey import Template, UnsafeDumper
 from shipped_objects import FOLDER, load
 from support.commands import AnsibleCommands, CommandRun, StartedCommand
 from support.deployments import Deployment
+from support.emulator import PASSWORD
 
 _OBJECTS = load()
 TEMPLATES: dict[str, dict[str, Any]] = {one["name"]: one for one in _OBJECTS["controller_templates"]}
 OF_MODULES, OF_ROLE = _OBJECTS["controller_credential_types"]
+QUERY = "canary-query-value"
+HOOK = f"https://hooks.example.com/wa?auth={QUERY}"
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,26 @@ class Job:
         return "".join(event["stdout"] for event in self.events())
 
 
+def credential(deployment: Deployment, **more: Any) -> dict[str, Any]:
+    """What somebody typed into the credential."""
+    return {"password": PASSWORD, "ca": Path(deployment.client.ca_path).read_text(), **more}
+
+
+def assert_clean(job: Job, ansible: AnsibleCommands) -> None:
+    """No warning and no deprecation, and no secret in what AWX keeps of a job, or in what the job left behind."""
+    said = job.said()
+    kinds = {event["event"] for event in job.events()}
+    assert not kinds & {"warning", "deprecated", "error"}, said
+    for word in ("WARNING", "DEPRECATION"):
+        assert word not in said
+    # Of the artifacts `command` alone holds the environment; AWX censors it.
+    left = [path for path in (*job.artifacts.rglob("*"), *ansible.outputs.rglob("*")) if path.is_file()]
+    assert len(left) > len(job.events()) > 0
+    for secret in (PASSWORD, QUERY):
+        leaks = [path for path in left if path.name != "command" and secret in path.read_text(errors="replace")]
+        assert leaks == []
+
+
 def launch(
     ansible: AnsibleCommands,
     template: str,
@@ -72,10 +95,12 @@ def launch(
     job_type: str = "",
     slices: tuple[int, int] = (1, 1),
     credential_type: Mapping[str, Any] = OF_ROLE,
+    within: Callable[[Path], Sequence[str]] = lambda place: (),
 ) -> Job:
     """Start a job from a shipped template.
 
     variables: of the inventory. slices: which slice of how many; AWX gives a slice every so many-th host, and no other.
+    within: the words that lead to where the job runs, for its private data directory.
     """
     shipped = TEMPLATES[template]
     place = ansible.inputs / f"job-{len(list(ansible.inputs.glob('job-*'))) + 1}"
@@ -113,7 +138,7 @@ def launch(
     words += ["--check"] if (job_type or shipped["job_type"]) == "check" else []
     words += [f"--limit {limit}"] if limit else []
     _write(place / "env" / "cmdline", " ".join(words))
-    command = ["ansible-runner", "run", str(place), "-p", shipped["playbook"], "--ident", "1"]
+    command = [*within(place), "ansible-runner", "run", str(place), "-p", shipped["playbook"], "--ident", "1"]
     return Job(place, ansible.start(command))
 
 

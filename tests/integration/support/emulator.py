@@ -88,14 +88,19 @@ class Emulator:
         return EmulatedClient(url, str(self.ca_path), control)
 
 
+def webapp(clients: int, certificate: Path, key: Path) -> list[str]:
+    """The arguments of a Python that serves so many clients on one port, each with a path prefix."""
+    tls = ["--tls-cert", str(certificate), "--tls-key", str(key)]
+    command = ["-m", "wabiz_emulator", "webapp", "--clients", str(clients), "--prefix", *tls]
+    return [*command, "--password", PASSWORD, "--switch", "connect_seconds=0.2"]
+
+
 @contextmanager
 def running_emulator(place: Path, clients: int = 2000, nodes: str = "wacore", *arguments: str) -> Iterator[Emulator]:
     """An emulator below `place`, with a CA of its own, until the block ends."""
     ca_path, certificate, key = certificates.write_pki(place / "pki")
-    command = [sys.executable, "-m", "wabiz_emulator", "webapp", "--clients", str(clients), "--prefix"]
-    command += ["--tls-cert", str(certificate), "--tls-key", str(key), "--password", PASSWORD, "--nodes", nodes]
-    command += ["--request-log", str(place / "requests.jsonl"), "--node-log", str(place / "nodes.jsonl")]
-    command += ["--switch", "connect_seconds=0.2", *arguments]
+    command = [sys.executable, *webapp(clients, certificate, key), "--nodes", nodes]
+    command += ["--request-log", str(place / "requests.jsonl"), "--node-log", str(place / "nodes.jsonl"), *arguments]
     with (place / "emulator.stderr").open("w") as stderr:
         process = subprocess.Popen(
             command, cwd=ROOT / "tests" / "emulator", stdout=subprocess.PIPE, stderr=stderr, text=True
