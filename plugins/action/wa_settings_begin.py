@@ -17,7 +17,6 @@ from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
-from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
@@ -46,6 +45,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleActi
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Unreachable
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
+    CONNECTION,
     PREFIX,
     InvalidVariables,
     without_omitted,
@@ -56,7 +56,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     context_to_json,
     others_record,
     report,
-    require_one_client,
     summary_line,
 )
 
@@ -149,6 +148,7 @@ class ActionModule(RoleAction):
             return self._compare(options)
         with alone("cluster", self._cluster):
             # Settings of a cluster are read and written once, whichever of its hosts comes first.
+            self._require_known_client()
             other = claim(self._cluster) or {}
             is_same = other.get("host", self._own) != self._own and other["declaration"] == said
             state = other["state"] if is_same else ""
@@ -157,7 +157,7 @@ class ActionModule(RoleAction):
                 summary = _summary(pending=record.labels() if record is not None else [])
                 return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
             if options is not None and state != "done":
-                self._require_one_client()
+                self._require_all_of_one_client()
             # What is still pending may be on the record of this host only.
             found = self._compare(None if state == "done" else options)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
@@ -165,30 +165,46 @@ class ActionModule(RoleAction):
             set_claim(self._cluster, self._own, state, said)
             return found
 
-    def _others(self, inventory: Inventory) -> dict[str, dict[str, Any]]:
-        """The connections of the cluster's hosts that have another address than this one."""
-        if self._api == self._own:
-            return {}  # what is an address of this host's own means nothing for others
-        found = {}
-        known = {str(self._values["api_url"]).rstrip("/")}
-        for host in inventory.hosts_of(self._cluster):
-            connection = inventory.connection(host) if host != self._own else None
-            address = str(connection["api_url"]).rstrip("/") if connection is not None else ""
-            if connection is not None and address not in known:
-                known.add(address)
-                found[host] = connection
-        return found
+    def _require_all_of_one_client(self) -> None:
+        """Sees that one client answers for all hosts of the cluster, if this process can ask. Raises Refused.
 
-    def _require_one_client(self) -> None:
-        """Sees that one client answers for all hosts of the cluster, if this process can ask. Raises Refused."""
+        Not every host of a cluster has a Webapp: if the address of this one is silent, another host's is used.
+        """
         if self._single or self._api is not None:
             return
         self._is_one_client = True
+        own = str(self._values["api_url"])
         others = self._others(Inventory(self._vars, self._render))
-        if others:
-            run = Run(check_mode=True, invocation=False)
-            ask = partial(run_here, "wabiz.onprem.wa_health_info", FLOWS["wa_health_info"], run=run)
-            require_one_client(ask, self._cluster, self._own, self._connection_options(), others)
+        answering = self._require_one_client(others) if others else None
+        if answering is not None:
+            there = others[answering]
+            self._warnings.append(
+                f"cluster {self._cluster}: {own} does not answer, so the address of {answering} is used, "
+                f"{there['api_url']}"
+            )
+            self._values.update({name: there.get(name) for name in CONNECTION})
+        self._know({own: self._own, **{str(there["api_url"]): host for host, there in others.items()}})
+
+    def _require_known_client(self) -> None:
+        """Sees that this host's address is of the client that was seen under this name before. Raises Refused.
+
+        What a loop says of an address no other host's task can know, so it is looked at when the host's turn comes.
+        """
+        if self._single or self._api is not None:
+            return
+        with alone("addresses", self._cluster):
+            own = str(self._values["api_url"])
+            known = recall("addresses", self._cluster)
+            if known and own not in known["of"]:
+                end = f"Nothing is written for {self._own}; {known['host']} came first in this run"
+                self._require_one_client({known["host"]: known["connection"]}, end=end)
+            self._know({own: self._own})
+
+    def _know(self, addresses: Mapping[str, str]) -> None:
+        """Keeps addresses that are of one client, as far as it is known: address to host."""
+        first: Result = {"host": self._own, "connection": self._connection_options(), "of": {}}
+        known: Result = recall("addresses", self._cluster) or first
+        keep({**known, "of": {**known["of"], **addresses}}, "addresses", self._cluster)
 
     def _may_restart(self) -> bool:
         return self._values["restart"] != "never" and "restart" in self._selected()
@@ -273,11 +289,13 @@ class ActionModule(RoleAction):
         return self._restart_everything("restart")
 
     def _restart_everything(self, kind: str) -> Result:
-        self._require_one_client()
-        record = self._own_record()
+        self._require_known_client()
         # Of all hosts of a cluster that come here, the first one acts for all. What is left for a later batch is
         # pending.
         first = self._single or self._comes_first(kind)
+        if first:
+            self._require_all_of_one_client()
+        record = self._own_record()
         if not first and record is not None and not record.is_pending:
             return {"msg": f"another host does this for cluster {self._cluster}"}
         context = self._context(wanted=Wanted(everything=first), by_itself=True)
@@ -290,10 +308,12 @@ class ActionModule(RoleAction):
         self._read()
         said = {name: self._vars[name] for name in VARIABLES if name in self._vars}
         wish = read_campaign(as_plain(without_omitted(self._templar.template(said), self._vars.get("omit"))))
-        self._require_one_client()
-        record = self._own_record()
+        self._require_known_client()
         kind = f"campaign {begins} {wish['name']}"
         first = "settings" in self._selected() and (self._single or self._comes_first(kind))
+        if first:
+            self._require_all_of_one_client()
+        record = self._own_record()
         if not first and record is not None and not record.is_pending:
             return {"msg": f"another host does this for cluster {self._cluster}"}
         options = {name: self._values[name] for name in ("restart_bound", "client_version")}

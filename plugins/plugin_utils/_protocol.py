@@ -134,17 +134,24 @@ class Targets:
     warnings: tuple[str, ...] = ()
 
 
-def refuse_other_clients(cluster: str, own: str, health: ClientHealth, others: Mapping[str, ClientHealth]) -> None:
+def refuse_other_clients(
+    cluster: str,
+    own: str,
+    health: ClientHealth,
+    others: Mapping[str, ClientHealth],
+    end: str = "Nothing is written or restarted",
+) -> None:
     """Raises Refused where hosts of one cluster are known to be of different clients.
 
-    own, health: a host and what its client says. others: the same of hosts that have other addresses.
+    own, health: a host and what its client says. others: the same of hosts that have other addresses. end: what the
+    message says of what was done.
     """
     strangers = [host for host, other in others.items() if _is_another_client(health, other)]
     if strangers:
         raise Refused(
             f"wa_settings_cluster: {own} and {', '.join(strangers)} are hosts of cluster {cluster}, but different "
             "clients answer at their addresses; give each client a wa_settings_cluster of its own, or all hosts the "
-            "same wa_settings_api_url if it is one client. Nothing is written or restarted"
+            f"same wa_settings_api_url if it is one client. {end}"
         )
 
 

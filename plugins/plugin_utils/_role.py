@@ -24,6 +24,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import (
+    Inventory,
     as_plain,
     default_address,
     is_single,
@@ -31,6 +32,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, parse, under_other_names
@@ -46,6 +48,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     read_variables,
     without_omitted,
 )
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import require_one_client
 
 Result = dict[str, Any]
 
@@ -94,6 +97,26 @@ class RoleAction(DirectAction):
 
     def _connection_options(self) -> dict[str, Any]:
         return {name: self._values[name] for name in CONNECTION if self._values[name] is not None}
+
+    def _others(self, inventory: Inventory) -> dict[str, dict[str, Any]]:
+        """The connections of the cluster's hosts that have another address than this one."""
+        if self._api == self._own:
+            return {}  # what is an address of this host's own means nothing for others
+        found = {}
+        known = {str(self._values["api_url"]).rstrip("/")}
+        for host in inventory.hosts_of(self._cluster):
+            connection = inventory.connection(host) if host != self._own else None
+            address = str(connection["api_url"]).rstrip("/") if connection is not None else ""
+            if connection is not None and address not in known:
+                known.add(address)
+                found[host] = connection
+        return found
+
+    def _require_one_client(self, others: Mapping[str, Mapping[str, Any]], **words: str) -> str | None:
+        """What C(require_one_client) says, asked from this process."""
+        run = Run(check_mode=True, invocation=False)
+        ask = partial(run_here, "wabiz.onprem.wa_health_info", FLOWS["wa_health_info"], run=run)
+        return require_one_client(ask, self._cluster, self._own, self._connection_options(), others, **words)
 
     def _declared(self) -> tuple[dict[str, Any], dict[str, str]]:
         """The declaration as arguments of the module, without the connection's, and which variable says each setting.

@@ -218,11 +218,13 @@ def require_one_client(
     host: str,
     connection: Mapping[str, Any],
     others: Mapping[str, Mapping[str, Any]],
-) -> None:
-    """Sees that one client answers for all hosts of a cluster. Raises Refused.
+    **words: str,
+) -> str | None:
+    """Sees that one client answers for all hosts of a cluster. Raises Refused, with C(words).
 
     ask: runs wa_health_info with a connection. host, connection: who acts. others: the connections of the hosts that
-    have other addresses. An address that does not answer within a few seconds is unknown.
+    have other addresses. An address that does not answer within a few seconds is unknown. Returns a host whose address
+    answers if that of who acts does not.
     """
 
     def health_at(there: Mapping[str, Any]) -> ClientHealth:
@@ -230,7 +232,10 @@ def require_one_client(
         return read_client_health(ask({**there, "timeout": seconds, "retries": 0}))
 
     own = health_at(connection)
-    refuse_other_clients(cluster, host, own, {name: health_at(there) for name, there in others.items()})
+    answers = {name: health_at(there) for name, there in others.items()}
+    refuse_other_clients(cluster, host, own, answers, **words)
+    answering = (name for name, health in answers.items() if health.nodes is not None)
+    return next(answering, None) if own.nodes is None else None
 
 
 @dataclass

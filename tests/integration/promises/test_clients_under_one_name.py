@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,51 @@ def test_nothing_of_the_other_client_restarts(ansible: AnsibleCommands, new_sing
     assert [one.starts() for one in singles] == [[], []]
 
 
+ENTRIES = {"main": {}, "campaign": {"tasks_from": "campaign_begin"}, "restart": {"tasks_from": "restart"}}
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_what_a_loop_says_of_a_second_host_is_refused_when_its_turn_comes(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, entry: str
+) -> None:
+    """Each machine has a list of its clients, and the lists use the same names: no machine's task can know the other."""
+    names = [f"{host}-{name}" for host in ("b1", "b2") for name in ("x", "y")]
+    clients = {name: new_single(name) for name in names}
+    hosts: dict[str, dict[str, Any]] = {"b1": {"clients": []}, "b2": {"clients": []}}
+    for name, one in clients.items():
+        one.forget()
+        host, _, client = name.partition("-")
+        (facts,) = one.inventory().values()
+        hosts[host] |= {variable: facts[variable] for variable in ("wa_settings_token", "wa_settings_ca_path")}
+        command = one.node_control("restart")
+        hosts[host]["clients"].append({"name": client, "url": one.client.api_url, "command": command})
+    loop = {
+        "include_role": {"name": ROLE, **ENTRIES[entry]},
+        "vars": {
+            "wa_settings_cluster": "{{ item.name }}",
+            "wa_settings_api_url": "{{ item.url }}",
+            "wa_settings_restart_backend": "command",
+            "wa_settings_restart_command": "{{ item.command }}",
+            "wa_settings_restart_containers": ["wacore"],
+            "wa_settings_state_dir": str(tmp_path / "state"),
+        },
+        "loop": "{{ clients }}",
+    }
+    play = {"hosts": "all", "tasks": [loop]}
+    run = _run(ansible, hosts, VALUES["restart"], play=play, wa_campaign_name="spring")
+    assert run.rc != 0, run.output
+    said = words(run)
+    assert CURE in said
+    refused = re.search(r"Nothing is written for (b[12]); (b[12]) came first in this run", said)
+    assert refused, run.output
+    late, first = refused.groups()
+    assert run.stats()[late]["failures"] >= 1
+    for name in ("x", "y"):
+        assert clients[f"{late}-{name}"].writes() == []
+    if entry == "main":
+        assert clients[f"{first}-x"].writes() == [f"PATCH {SETTINGS}"]
+
+
 def test_hosts_of_one_client_may_have_addresses_of_their_own(
     ansible: AnsibleCommands, new_cluster: NewDeployment
 ) -> None:
@@ -125,3 +171,30 @@ def test_hosts_of_one_client_may_have_addresses_of_their_own(
     notify = {"hosts": "all", "tasks": [{"command": "true", "notify": NOTIFY}, FLUSH], "roles": [ROLE]}
     assert _run(ansible, hosts, VALUES["restart"], play=notify).rc == 0
     assert sorted(cluster.starts()) == ["wacore1", "wacore2", "wacore3"]
+
+
+@pytest.mark.parametrize("entry", list(ENTRIES))
+def test_silent_address_of_the_host_that_acts_is_made_up_for(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, entry: str
+) -> None:
+    """Whichever host comes first; here it is always the one without a Webapp."""
+    cluster = new_cluster()
+    cluster.forget()
+    hosts = cluster.inventory()
+    hosts["trio-a"]["wa_settings_api_url"] = "https://127.0.0.1:9"
+    for host in ("trio-b", "trio-c"):
+        hosts[host]["wa_settings_api_url"] = cluster.client.api_url
+    include = {"include_role": {"name": ROLE, **ENTRIES[entry]}}
+    play = {"hosts": "all", "tasks": [include]}
+    variables = {"wa_campaign_name": "spring"}
+    run = _run(ansible, hosts, VALUES["restart"], "--forks", "1", play=play, **variables)
+    assert run.rc == 0, run.output
+    assert "https://127.0.0.1:9 does not answer, so the address of trio-b is used" in words(run)
+    if entry != "campaign":
+        assert sorted(cluster.starts()) == ["wacore1", "wacore2", "wacore3"]
+    if entry == "main":
+        assert cluster.writes() == [f"PATCH {SETTINGS}"]
+        cluster.forget()
+        again = _run(ansible, hosts, VALUES["restart"], "--forks", "1", play=play)
+        assert again.rc == 0, again.output
+        assert (cluster.writes(), cluster.starts()) == ([], [])
