@@ -25,7 +25,7 @@ def parsed(body: bytes) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     level = [value]
-    for _ in range(MOST_LEVELS):
+    for _depth in range(MOST_LEVELS):
         level = [below for above in level for below in _below(above).values()]
         if not level:
             return value

@@ -132,7 +132,7 @@ def reported(stored: Mapping[str, Any], switches: Switches) -> Values:
     if not switches.report_all:
         version = version_tuple(switches.client_version)
         for entry_ in switches.unreported:
-            name, _, since = entry_.partition("@")
+            name, _at, since = entry_.partition("@")
             if version >= version_tuple(since):
                 _remove(values, tuple(name.split(".")))
     if switches.delays_in_get == "string":

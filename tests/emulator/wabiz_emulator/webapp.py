@@ -104,7 +104,7 @@ class Webapp:
             # The server leaves the body of the answer out.
             method = "GET" if request.method == "HEAD" else request.method
             route = self._routes.get((method, request.path))
-            collection, _, name = request.path.rpartition("/")
+            collection, _slash, name = request.path.rpartition("/")
             named = self._named_routes.get((method, collection))
             if route is None and named is not None and name:
                 return named(request, caller, unquote(name))
@@ -118,7 +118,7 @@ class Webapp:
 
     def caller(self, request: Request) -> Caller:
         """Who sends this request; for a bearer the user only if the token is valid."""
-        kind, _, credentials = request.authorization.partition(" ")
+        kind, _space, credentials = request.authorization.partition(" ")
         kind = kind.lower() or "none"
         state = self.store.read()
         if state.switches.demanded_headers and state.switches.demanded_headers_suffice:
@@ -463,7 +463,7 @@ class Webapp:
 
 def _basic(credentials: str) -> tuple[str, str]:
     try:
-        name, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+        name, _colon, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
     except ValueError:
         return "", ""
     return name, password

@@ -217,7 +217,7 @@ LOOPBACK_ONLY = {"default": {"driver_opts": {"com.docker.network.bridge.host_bin
 def connect(address: str, place: Path) -> EmulatedClient:
     """The client behind a published Webapp, trusted by the certificate that it made for itself."""
     url = f"https://{address}"
-    host, _, port = address.rpartition(":")
+    host, _colon, port = address.rpartition(":")
     certificate = place / f"{address.replace(':', '-')}.pem"
     end = time.monotonic() + READY_SECONDS
     while True:
