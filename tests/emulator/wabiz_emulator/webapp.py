@@ -292,7 +292,7 @@ class Webapp:
             raise ApiError(1000, "Shards are for a multiconnect cluster", 400)
         body = _json_object(request.body)
         _require(body, "shards")
-        if type(body["shards"]) is not int or body["shards"] not in (1, 2, 4, 8, 16, 32):
+        if not bodies.is_integer(body["shards"]) or body["shards"] not in (1, 2, 4, 8, 16, 32):
             raise ApiError(1009, "Parameter 'shards' has to be one of 1, 2, 4, 8, 16, 32")
         with self.store.change() as state:
             state.switches = state.switches.changed({"shards": body["shards"]})
