@@ -235,7 +235,8 @@ def connect(address: str, place: Path) -> EmulatedClient:
 def crash_loop(cluster: ContainerDeployment, hostname: str) -> Iterator[None]:
     """Let a node's process end at each start from now on, until the block ends: another one holds its lock."""
     ((host, project),) = cluster.projects.items()
-    node = next(name for name in cluster.client.control.nodes() if name.startswith(f"{hostname}:"))
+    node = next((name for name in cluster.client.control.nodes() if name.startswith(f"{hostname}:")), None)
+    assert node is not None, f"no node on {hostname}"
     holder = unique(f"{host}-holder")
     volume = ["--volumes-from", project.container(hostname)]
     hold = ["flock", "--exclusive", f"/usr/local/wamedia/emulator/nodes/{node}.lock", "sleep", "infinity"]

@@ -41,6 +41,8 @@ def fresh_urls(pki: Pki, request_log: pathlib.Path) -> Iterator[Iterator[str]]:
 
 @pytest.fixture()
 def api(fresh_urls: Iterator[str], pki: Pki) -> Iterator[emulated.Api]:
-    client = emulated.Api(next(fresh_urls), pki.ca)
+    url = next(fresh_urls, None)
+    assert url is not None
+    client = emulated.Api(url, pki.ca)
     yield client
     client.close()

@@ -169,7 +169,7 @@ def test_json_says_everything(report: dict[str, Any]) -> None:
 @given(reports)
 def test_csv_has_a_row_for_each_difference_and_no_formula(report: dict[str, Any]) -> None:
     text = as_csv(report)
-    assert text.split("\n")[0] == ",".join(CSV_HEADER)
+    assert text.split("\n", maxsplit=1)[0] == ",".join(CSV_HEADER)
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert {len(row) for row in rows} == {len(CSV_HEADER)}
     assert len(rows) == 1 + sum(max(1, len(client["differences"])) for client in report["clients"])
