@@ -89,7 +89,8 @@ def _question_refused(question: Mapping[str, Any]) -> Iterator[str]:
         yield f"the default is no {kind}"
         return
     for bound in ("min", "max"):
-        if question.get(bound) is not None and type(question[bound]) is not int:
+        value = question.get(bound)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
             yield f"{bound} is no integer"
     if kind in _CHOICES:
         choices = lines(question.get("choices", []))
@@ -147,7 +148,7 @@ def _field_refused(field: Mapping[str, Any]) -> Iterator[str]:
     kind = field.get("type", "string")
     if kind not in ("string", "boolean"):
         yield f"{kind} is neither string nor boolean"
-    elif "default" in field and type(field["default"]) is not {"string": str, "boolean": bool}[kind]:
+    elif "default" in field and not isinstance(field["default"], {"string": str, "boolean": bool}[kind]):
         yield f"the default is no {kind}"
     if kind == "boolean":
         for key in _TEXT_ONLY:

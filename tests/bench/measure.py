@@ -59,7 +59,7 @@ def measure(command: Sequence[str | Path], env: Mapping[str, str], log: Path, ti
         watcher.start()
         try:
             # wait4 tells the peak of the largest process of the tree; subprocess would throw that away.
-            _, status, usage = os.wait4(process.pid, 0)
+            _pid, status, usage = os.wait4(process.pid, 0)
             seconds = time.monotonic() - started
         except BaseException:
             _kill(process.pid)

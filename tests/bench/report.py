@@ -346,7 +346,7 @@ def replace_figures(document: Path, run: Run) -> None:
     """Put the tables between the two marks of the document."""
     text = document.read_text()
     before, begin, rest = text.partition(FIGURES_BEGIN)
-    _, end, after = rest.partition(FIGURES_END)
+    _replaced, end, after = rest.partition(FIGURES_END)
     if not begin or not end:
         raise ValueError(f"{document} lacks the marks of the figures")
     about = ", ".join(f"{name} {value}" for name, value in run.about.items())

@@ -68,7 +68,7 @@ def issue(name: str, key: str, life: float) -> tuple[str, Token]:
 
 def verify(text: str, key: str) -> Token | None:
     """The token, or None if it is forged, malformed or expired."""
-    signed, _, signature = text.rpartition(".")
+    signed, _dot, signature = text.rpartition(".")
     if not hmac.compare_digest(signature.encode(), _signature(signed, key).encode()):
         return None
     claims: Mapping[str, Any] = json.loads(base64.urlsafe_b64decode(signed.partition(".")[2] + "=="))

@@ -25,7 +25,7 @@ def parsed(body: bytes) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     level = [value]
-    for _ in range(MOST_LEVELS):
+    for _depth in range(MOST_LEVELS):
         level = [below for above in level for below in _below(above).values()]
         if not level:
             return value
@@ -58,9 +58,14 @@ def members(
             raise ValueError(f"{what} needs {name}")
     for name, value in body.items():
         kinds = types[name]
-        if type(value) not in kinds and not (type(value) is int and float in kinds):
+        if type(value) not in kinds and not (float in kinds and is_integer(value)):
             raise ValueError(f"{name}: {' or '.join(_WORDS[kind] for kind in kinds)} expected")
     return body
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is an integer; true and false, which Python takes for 1 and 0, are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _below(value: Any) -> dict[Any, Any]:

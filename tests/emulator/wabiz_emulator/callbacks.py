@@ -125,7 +125,7 @@ class Deliveries:
         self._queue(waiting)
         if not self._started:
             self._started = True
-            for _ in range(self._workers):
+            for _worker in range(self._workers):
                 threading.Thread(target=self._work, daemon=True).start()
 
     def _queue(self, waiting: _Waiting) -> None:

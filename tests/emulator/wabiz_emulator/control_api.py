@@ -64,7 +64,7 @@ def answer(request: webapp.Request, clients: Sequence[Client], everyone: bool = 
 def _handlers(method: str, route: str, clients: Sequence[Client]) -> dict[str, _Handler] | None:
     """Client name → what answers; None where there is no such route. ValueError before anything has happened."""
     if method == "POST" and route.startswith(_NODE):
-        name, _, action = unquote(route[len(_NODE) :]).rpartition("/")
+        name, _slash, action = unquote(route[len(_NODE) :]).rpartition("/")
         return {client.name: _action_on_node(client, name, action) for client in clients}
     handler = _ROUTES.get((method, route))
     return None if handler is None else {client.name: handler for client in clients}
@@ -74,7 +74,7 @@ def _no_route(method: str, route: str) -> str:
     verbs = [known for known, path in ROUTES if path == route]
     if verbs:
         return f"no such route: {method} {route}; it has {', '.join(verbs)}"
-    return f"no such route: {route}; known: {', '.join(dict.fromkeys(path for _, path in ROUTES))}"
+    return f"no such route: {route}; known: {', '.join(dict.fromkeys(path for _method, path in ROUTES))}"
 
 
 def _get_requests(client: Client, body: Any) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def _token_for_all(clients: Sequence[Client], body: Any) -> dict[str, Any]:
     if len({client.store.read().token_key for client in clients}) > 1:
         raise ValueError("these clients sign with keys of their own: ask at the address of one client")
     # Each has to know the user.
-    *_, answer = [_post_token(client, body) for client in clients]
+    *_others, answer = [_post_token(client, body) for client in clients]
     return answer
 
 

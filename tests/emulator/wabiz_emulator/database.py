@@ -24,19 +24,26 @@ def wait(hostname: str, port: int, timeout: float, say: Callable[[str], None]) -
     give_up = time.monotonic() + timeout
     told = None
     while True:
-        try:
-            with socket.create_connection((hostname, port), timeout=1):
-                return
-        except socket.gaierror:
-            obstacle = f"the name {hostname} does not resolve; {NO_NAMES}"
-        except OSError as error:
-            obstacle = f"{hostname} resolves, but port {port} does not answer ({error.strerror or error})"
+        obstacle = _obstacle(hostname, port)
+        if obstacle is None:
+            return
         if obstacle != told:
             say(f"waiting for the database: {obstacle}")
             told = obstacle
         if time.monotonic() > give_up:
             raise TimeoutError(f"no database after {timeout:g} seconds: {obstacle}")
         time.sleep(0.2)
+
+
+def _obstacle(hostname: str, port: int) -> str | None:
+    """What is in the way of a connection; None if it comes about."""
+    try:
+        with socket.create_connection((hostname, port), timeout=1):
+            return None
+    except socket.gaierror:
+        return f"the name {hostname} does not resolve; {NO_NAMES}"
+    except OSError as error:
+        return f"{hostname} resolves, but port {port} does not answer ({error.strerror or error})"
 
 
 async def stand_in(host: str, port: int) -> None:

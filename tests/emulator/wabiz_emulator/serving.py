@@ -60,12 +60,12 @@ async def serve(options: argparse.Namespace) -> int:
         _write_token(options, next(iter(every.values())).store.read())
     urls, scheme = [], "https" if tls else "http"
     if options.prefix:
-        _, port = server.listen(server.by_prefix(every), options.host, options.port, tls)
+        _server, port = server.listen(server.by_prefix(every), options.host, options.port, tls)
         urls.append(f"{scheme}://{options.host}:{port}")
     else:
         for number, client in enumerate(every.values()):
             wanted = options.port + number if options.port else 0
-            _, port = server.listen(server.one_client(client), options.host, wanted, tls)
+            _server, port = server.listen(server.one_client(client), options.host, wanted, tls)
             urls.append(f"{scheme}://{options.host}:{port}")
     stop = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -101,6 +101,6 @@ def _configure(options: argparse.Namespace, state: store.State) -> None:
 
 
 def _write_token(options: argparse.Namespace, state: store.State) -> None:
-    text, _ = accounts.issue(options.username, state.token_key, state.switches.token_seconds)
+    text, _token = accounts.issue(options.username, state.token_key, state.switches.token_seconds)
     with open(options.token, "w", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
         file.write(f"{text}\n")

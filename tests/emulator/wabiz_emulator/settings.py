@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from wabiz_emulator.bodies import is_integer
 from wabiz_emulator.errors import ApiError, entry
 from wabiz_emulator.switches import Switches
 
@@ -132,7 +133,7 @@ def reported(stored: Mapping[str, Any], switches: Switches) -> Values:
     if not switches.report_all:
         version = version_tuple(switches.client_version)
         for entry_ in switches.unreported:
-            name, _, since = entry_.partition("@")
+            name, _at, since = entry_.partition("@")
             if version >= version_tuple(since):
                 _remove(values, tuple(name.split(".")))
     if switches.delays_in_get == "string":
@@ -219,7 +220,7 @@ def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None
         if path == ("pass_through",) and value and version_tuple(switches.client_version) >= PASS_THROUGH_ENDS:
             return "cannot be switched on"
     elif key.kind == "delay":
-        number = type(value) is int and 0 < value < 10**MOST_DIGITS and switches.delays_on_write != "string"
+        number = is_integer(value) and 0 < value < 10**MOST_DIGITS and switches.delays_on_write != "string"
         text = (
             isinstance(value, str)
             and re.fullmatch(rf"0*[1-9][0-9]{{0,{MOST_DIGITS - 1}}}", value)
@@ -230,7 +231,7 @@ def _problem(key: Key, path: Path, value: Any, switches: Switches) -> str | None
                 "both": "string or integer", "string": "string", "integer": "integer",
             }[switches.delays_on_write]  # fmt: skip
     elif key.kind == "integer":
-        if type(value) is not int or not 0 < value < 10**MOST_DIGITS:
+        if not is_integer(value) or not 0 < value < 10**MOST_DIGITS:
             return "has to be a positive integer"
     elif key.kind == "words":
         if not isinstance(value, list) or any(word not in key.choices for word in value):

@@ -104,7 +104,7 @@ class Webapp:
             # The server leaves the body of the answer out.
             method = "GET" if request.method == "HEAD" else request.method
             route = self._routes.get((method, request.path))
-            collection, _, name = request.path.rpartition("/")
+            collection, _slash, name = request.path.rpartition("/")
             named = self._named_routes.get((method, collection))
             if route is None and named is not None and name:
                 return named(request, caller, unquote(name))
@@ -118,7 +118,7 @@ class Webapp:
 
     def caller(self, request: Request) -> Caller:
         """Who sends this request; for a bearer the user only if the token is valid."""
-        kind, _, credentials = request.authorization.partition(" ")
+        kind, _space, credentials = request.authorization.partition(" ")
         kind = kind.lower() or "none"
         state = self.store.read()
         if state.switches.demanded_headers and state.switches.demanded_headers_suffice:
@@ -292,7 +292,7 @@ class Webapp:
             raise ApiError(1000, "Shards are for a multiconnect cluster", 400)
         body = _json_object(request.body)
         _require(body, "shards")
-        if type(body["shards"]) is not int or body["shards"] not in (1, 2, 4, 8, 16, 32):
+        if not bodies.is_integer(body["shards"]) or body["shards"] not in (1, 2, 4, 8, 16, 32):
             raise ApiError(1009, "Parameter 'shards' has to be one of 1, 2, 4, 8, 16, 32")
         with self.store.change() as state:
             state.switches = state.switches.changed({"shards": body["shards"]})
@@ -463,7 +463,7 @@ class Webapp:
 
 def _basic(credentials: str) -> tuple[str, str]:
     try:
-        name, _, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
+        name, _colon, password = base64.b64decode(credentials.strip(), validate=True).decode().partition(":")
     except ValueError:
         return "", ""
     return name, password

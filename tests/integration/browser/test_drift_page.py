@@ -214,12 +214,12 @@ def test_keyboard_and_screen_reader(opened: Any) -> None:
     assert len(names(page)) == 10
     page.keyboard.press("Tab")
     assert "All" in page.evaluate("document.activeElement.textContent")
-    for _ in range(2):
+    for _press in range(2):
         page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     assert page.get_by_role("button", name="drifted").get_attribute("aria-pressed") == "true"
     seen = []
-    for _ in range(12):
+    for _press in range(12):
         page.keyboard.press("Tab")
         seen.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
     # In the order of the page: what chooses, what scrolls, and the clients.

@@ -388,7 +388,7 @@ def test_deployment_that_does_not_come_back_keeps_the_next_from_going(
 ) -> None:
     release = cluster_of_two(new_release, "halted", wa_settings_health_timeout=5)
     release.hosting.passes_probes = False
-    for _ in range(3):
+    for _attempt in range(3):
         run = run_role(ansible, [release])
         assert run.rc != 0, run.output
         assert len(release.restarted()) == 1, run.output

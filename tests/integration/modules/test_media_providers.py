@@ -398,8 +398,8 @@ def test_no_secret_gets_out(emulator: Emulator, ansible: AnsibleCommands, path: 
     common = client.with_token()
     third = basic("third", "canary-third-pass")
 
-    def task(name: str, /, **given: Any) -> dict[str, Any]:
-        return {"name": name, f"wabiz.onprem.{MODULE}": {**common, **given}, "ignore_errors": name.startswith("fail")}
+    def task(title: str, /, **given: Any) -> dict[str, Any]:
+        return {"name": title, f"wabiz.onprem.{MODULE}": {**common, **given}, "ignore_errors": title.startswith("fail")}
 
     tasks = [
         {**task("predict", **options(NEW)), "check_mode": True},

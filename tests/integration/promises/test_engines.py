@@ -225,7 +225,7 @@ def test_crash_looping_node_is_not_healthy_because_it_is_listed(ansible: Ansible
     pair.extra["wa_settings_health_timeout"] = 10
     connected = pair.started()["wacore1"]
     pair.break_node("wacore2")
-    for _ in range(2):
+    for _attempt in range(2):
         run = apply(ansible, [pair], VALUES)
         assert run.rc != 0, run.output
         assert pair.container("wacore2") in words(run)

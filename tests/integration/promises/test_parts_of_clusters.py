@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any
 
 import pytest
 
@@ -24,13 +22,11 @@ PARTIAL = ("-e", json.dumps({"wa_settings_partial_cluster": True}))
 IN_PART = {"a": ["wacore1"], "b": ["wacore2"]}
 
 
-def _apply_without(
-    ansible: AnsibleCommands, cluster: Deployment, away: str, *arguments: str, values: Mapping[str, Any] = VALUES
-) -> CommandRun:
+def _apply_without(ansible: AnsibleCommands, cluster: Deployment, away: str, *arguments: str) -> CommandRun:
     """Run with one host of the cluster out of reach."""
     book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"], "post_tasks": [SHOW]}
     hosts = {host: {**facts, **(UNREACHABLE if host == away else {})} for host, facts in cluster.inventory().items()}
-    return ansible.playbook([book], hosts, *arguments, variables={**LOCAL, "wa_settings_values": dict(values)})
+    return ansible.playbook([book], hosts, *arguments, variables={**LOCAL, "wa_settings_values": VALUES})
 
 
 def test_unreachable_host_outside_the_play_stays_on_record_until_a_run_reaches_it(

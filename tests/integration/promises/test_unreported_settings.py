@@ -28,7 +28,7 @@ def test_unreported_setting_restarts_once_and_not_in_every_run(
     assert cluster.running("db_garbagecollector_enable") == {False}
     assert len(cluster.starts()) == 3
     cluster.forget()
-    for _ in range(2):
+    for _attempt in range(2):
         again = apply(ansible, [cluster], UNREPORTED)
         assert (again.rc, changed(again)) == (0, 0), again.output
     check = apply(ansible, [cluster], UNREPORTED, "--check")
@@ -88,7 +88,7 @@ def test_unreported_setting_is_pending_until_it_is_restarted_for(
     single.forget()
     runs = [
         apply(ansible, [single], {**UNREPORTED, **PASSED}, variables=variables, play={"post_tasks": [SHOW]})
-        for _ in range(2)
+        for _attempt in range(2)
     ]
     assert [run.rc for run in runs] == [0, 0], runs[-1].output
     assert [required(run, "one") for run in runs] == [restart == "never"] * 2

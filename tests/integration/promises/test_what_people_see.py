@@ -47,7 +47,7 @@ def _book(
 def test_never_says_each_time_that_a_restart_is_required(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     single = new_single()
     single.forget()
-    for _ in range(2):
+    for _attempt in range(2):
         run = apply(ansible, [single], VALUES, play=SHOWN, variables=NEVER)
         assert run.rc == 0, run.output
         assert required(run, "one") is True
@@ -70,7 +70,7 @@ def test_facts_are_set_on_every_host_that_acted(ansible: AnsibleCommands, new_si
     singles = [new_single(name) for name in ("one", "two")]
     singles[1].extra.update(NEVER)
     play = {"roles": [], "tasks": [include(), FLUSH, SHOW]}
-    for _ in range(2):
+    for _attempt in range(2):
         run = apply(ansible, singles, VALUES, play=play)
         assert run.rc == 0, run.output
         assert (required(run, "one"), required(run, "two")) == (False, True)

@@ -217,7 +217,7 @@ LOOPBACK_ONLY = {"default": {"driver_opts": {"com.docker.network.bridge.host_bin
 def connect(address: str, place: Path) -> EmulatedClient:
     """The client behind a published Webapp, trusted by the certificate that it made for itself."""
     url = f"https://{address}"
-    host, _, port = address.rpartition(":")
+    host, _colon, port = address.rpartition(":")
     certificate = place / f"{address.replace(':', '-')}.pem"
     end = time.monotonic() + READY_SECONDS
     while True:
@@ -235,7 +235,8 @@ def connect(address: str, place: Path) -> EmulatedClient:
 def crash_loop(cluster: ContainerDeployment, hostname: str) -> Iterator[None]:
     """Let a node's process end at each start from now on, until the block ends: another one holds its lock."""
     ((host, project),) = cluster.projects.items()
-    node = next(name for name in cluster.client.control.nodes() if name.startswith(f"{hostname}:"))
+    node = next((name for name in cluster.client.control.nodes() if name.startswith(f"{hostname}:")), None)
+    assert node is not None, f"no node on {hostname}"
     holder = unique(f"{host}-holder")
     volume = ["--volumes-from", project.container(hostname)]
     hold = ["flock", "--exclusive", f"/usr/local/wamedia/emulator/nodes/{node}.lock", "sleep", "infinity"]

@@ -126,7 +126,7 @@ def _root_url(process: subprocess.Popen[str]) -> str:
     end = time.monotonic() + READY_SECONDS
     while time.monotonic() < end and process.poll() is None:
         if select.select([process.stdout], [], [], 0.2)[0]:
-            word, _, url = process.stdout.readline().strip().partition(" ")
+            word, _space, url = process.stdout.readline().strip().partition(" ")
             if word == "ready":
                 return url
     raise AssertionError("the emulator did not become ready")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ CHOICE = {"type": "multiplechoice", "choices": ["info", "warning"]}
 GONE = object()
 
 
-def changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def changed(base: Mapping[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**base, **changes}.items() if value is not GONE}
 
 
@@ -113,7 +115,7 @@ def test_question_that_awx_takes_and_we_refuse(changes: dict[str, Any]) -> None:
     assert len(survey_unwise(survey(**changes))) == 1
 
 
-FIELD: dict[str, Any] = {"id": "password", "label": "Password", "type": "string", "secret": True}
+FIELD: Mapping[str, Any] = MappingProxyType({"id": "password", "label": "Password", "type": "string", "secret": True})
 BOOLEAN: dict[str, Any] = {"id": "insecure", "label": "Insecure", "type": "boolean", "default": False}
 
 
@@ -122,7 +124,7 @@ def credential_type(**changes: Any) -> dict[str, Any]:
     return changed(base, changes)
 
 
-def with_field(base: dict[str, Any] = FIELD, **changes: Any) -> dict[str, Any]:
+def with_field(base: Mapping[str, Any] = FIELD, **changes: Any) -> dict[str, Any]:
     return credential_type(inputs={"fields": [changed(base, changes)]})
 
 

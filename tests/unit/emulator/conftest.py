@@ -35,12 +35,14 @@ def fresh_urls(pki: Pki, request_log: pathlib.Path) -> Iterator[Iterator[str]]:
     """Addresses of clients that no test has touched yet, all in one process."""
     arguments = ["webapp", "--clients", "600", "--prefix", *pki.tls, "--api-key", emulated.API_KEY]
     arguments += ["--switch", "connect_seconds=0", "--request-log", str(request_log)]
-    with emulated.running(*arguments, environment={"WA_EMULATOR_PASSWORD": emulated.PASSWORD}) as (_, urls):
+    with emulated.running(*arguments, environment={"WA_EMULATOR_PASSWORD": emulated.PASSWORD}) as (_process, urls):
         yield (f"{urls[0]}/c{number:04}" for number in itertools.count(1))
 
 
 @pytest.fixture()
 def api(fresh_urls: Iterator[str], pki: Pki) -> Iterator[emulated.Api]:
-    client = emulated.Api(next(fresh_urls), pki.ca)
+    url = next(fresh_urls, None)
+    assert url is not None
+    client = emulated.Api(url, pki.ca)
     yield client
     client.close()

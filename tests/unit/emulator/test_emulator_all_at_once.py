@@ -44,7 +44,7 @@ class Many:
 @pytest.fixture()
 def many(pki: Pki) -> Iterator[Many]:
     arguments = ["webapp", "--clients", "3", "--prefix", *pki.tls, "--switch", "connect_seconds=0"]
-    with running(*arguments, environment={"WA_EMULATOR_PASSWORD": PASSWORD}) as (_, urls):
+    with running(*arguments, environment={"WA_EMULATOR_PASSWORD": PASSWORD}) as (_process, urls):
         found = Many(urls[0], pki)
         yield found
         for api in found.apis.values():
@@ -107,7 +107,7 @@ def test_settings_providers_faults_users_and_tokens(many: Many) -> None:
         assert many.ask("GET", "providers")["by_client"][name] == {"providers": [provider]}
         assert [fault["status"] for fault in many.ask("GET", "faults")["by_client"][name]["faults"]] == [503]
         opened = {"Authorization": f"Bearer {token}"}
-        assert [api.call("GET", SETTINGS, headers=opened).status_code for _ in range(2)] == [503, 200]
+        assert [api.call("GET", SETTINGS, headers=opened).status_code for _attempt in range(2)] == [503, 200]
     many.control.fault("status")
     assert many.ask("DELETE", "faults") == {}
     assert many.apis["c0001"].call("GET", SETTINGS).status_code == 200
@@ -118,7 +118,7 @@ def test_settings_providers_faults_users_and_tokens(many: Many) -> None:
 
 def test_callbacks_of_clients_on_disk(pki: Pki, tmp_path: pathlib.Path) -> None:
     arguments = ["webapp", "--clients", "2", "--prefix", "--store", str(tmp_path), *pki.tls]
-    with running(*arguments) as (_, urls):
+    with running(*arguments) as (_process, urls):
         root = Many(urls[0], pki)
         sent = root.ask("POST", "callbacks", {"status": "read", "id": "1"})
         assert sent == {"by_client": {"c0001": {"id": "1"}, "c0002": {"id": "1"}}}
@@ -136,7 +136,7 @@ def test_callbacks_of_clients_on_disk(pki: Pki, tmp_path: pathlib.Path) -> None:
 
 
 def test_a_server_with_one_client_answers_in_the_same_form(pki: Pki) -> None:
-    with running("webapp", "--clients", "1", "--prefix", *pki.tls) as (_, urls):
+    with running("webapp", "--clients", "1", "--prefix", *pki.tls) as (_process, urls):
         root = Many(urls[0], pki)
         assert list(root.ask("GET", "switches")["by_client"]) == ["c0001"]
         assert [node["client"] for node in root.ask("GET", "nodes")["nodes"]] == ["c0001"]

@@ -20,7 +20,7 @@ META = {"version": "v2.57.2", "api_status": "stable"}
 
 
 def test_login_logout_and_the_life_of_a_token(api: Api) -> None:
-    answers = [api.login("admin", PASSWORD) for _ in range(2)]
+    answers = [api.login("admin", PASSWORD) for _attempt in range(2)]
     assert [answer.status_code for answer in answers] == [200, 200]
     body = answers[0].json()
     assert body["meta"] == META

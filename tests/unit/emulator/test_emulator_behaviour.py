@@ -253,7 +253,7 @@ def test_a_fault_without_effect(api: Api) -> None:
 def test_faults_are_matched_counted_and_cleared(api: Api) -> None:
     api.control.fault("status", method="GET", path="/v1/health", times=None, skip=1)
     assert api.call("GET", SETTINGS).status_code == 200
-    assert [api.call("GET", "/v1/health").status_code for _ in range(4)] == [200, 500, 500, 500]
+    assert [api.call("GET", "/v1/health").status_code for _attempt in range(4)] == [200, 500, 500, 500]
     api.control.clear_faults()
     assert api.call("GET", "/v1/health").status_code == 200
 

@@ -34,7 +34,7 @@ class Lab:
     def __init__(self, place: pathlib.Path, pki: Pki, stack: contextlib.ExitStack) -> None:
         self.store, self._stack = str(place / "client"), stack
         environment = {"WA_EMULATOR_PASSWORD": PASSWORD}
-        _, urls = stack.enter_context(
+        _process, urls = stack.enter_context(
             running("webapp", "--store", self.store, *pki.tls, *SWITCHES, environment=environment)
         )
         self.api = Api(urls[0], pki.ca)
@@ -150,7 +150,7 @@ def test_as_many_requests_at_once_as_were_in_force_at_the_start(lab: Lab) -> Non
 
     def deliver(count: int) -> int:
         lab.receiver.most_at_once = 0
-        lab.await_ids([lab.api.control.message("read") for _ in range(count)])
+        lab.await_ids([lab.api.control.message("read") for _message in range(count)])
         return lab.receiver.most_at_once
 
     assert deliver(20) == 6
@@ -169,7 +169,7 @@ def test_what_callback_persist_keeps(lab: Lab, persist: bool, end: str) -> None:
     lab.trust()
     lab.start()
     lab.receiver.status = 503
-    known = [lab.api.control.message("read") for _ in range(5)]
+    known = [lab.api.control.message("read") for _message in range(5)]
     lab.await_ids(known)
     if end == "kill":
         name, node = next(iter(lab.api.control.nodes().items()))

@@ -73,7 +73,7 @@ def test_a_thousand_clients_on_one_port(pki: Pki, tmp_path: pathlib.Path) -> Non
 
 
 def test_a_port_each_and_http(pki: Pki) -> None:
-    with running("webapp", "--clients", "2", "--http") as (_, urls):
+    with running("webapp", "--clients", "2", "--http") as (_process, urls):
         assert len(set(urls)) == 2
         first, second = (Api(url, None) for url in urls)
         first.patch({"log_level": "error"})
@@ -83,12 +83,15 @@ def test_a_port_each_and_http(pki: Pki) -> None:
 
 
 def test_the_factory_account_and_an_owed_preset(pki: Pki) -> None:
-    with running("webapp", *pki.tls) as (_, urls):
+    with running("webapp", *pki.tls) as (_process, urls):
         api = Api(urls[0], pki.ca)
         assert error_codes(api.login("admin", "secret")) == [1024]
         assert api.login("admin", "secret", json={"new_password": PASSWORD}).status_code == 200
         api.close()
-    with running("webapp", *pki.tls, "--password", PASSWORD, "--owes-change", "--username", "chief") as (_, urls):
+    with running("webapp", *pki.tls, "--password", PASSWORD, "--owes-change", "--username", "chief") as (
+        _process,
+        urls,
+    ):
         api = Api(urls[0], pki.ca)
         assert error_codes(api.login("chief", PASSWORD)) == [1024]
         api.close()
@@ -96,7 +99,7 @@ def test_the_factory_account_and_an_owed_preset(pki: Pki) -> None:
 
 def test_a_simulated_cluster(pki: Pki) -> None:
     nodes = "master1,master2,wacore1,wacore2"
-    with running("webapp", *pki.tls, "--nodes", nodes, "--switch", "connect_seconds=0.1") as (_, urls):
+    with running("webapp", *pki.tls, "--nodes", nodes, "--switch", "connect_seconds=0.1") as (_process, urls):
         api = Api(urls[0], pki.ca)
 
         def connected() -> Any:
@@ -125,12 +128,12 @@ def test_a_simulated_cluster(pki: Pki) -> None:
 def test_a_webapp_that_restarts_remembers(pki: Pki, tmp_path: pathlib.Path) -> None:
     arguments = ["webapp", "--store", str(tmp_path / "client"), *pki.tls]
     with running("node", "--store", str(tmp_path / "client")):
-        with running(*arguments, "--switch", "wa_id=491") as (_, urls):
+        with running(*arguments, "--switch", "wa_id=491") as (_process, urls):
             api = Api(urls[0], pki.ca)
             api.patch({"log_level": "error"})
             headers = api.headers
             api.close()
-        with running(*arguments) as (_, urls):
+        with running(*arguments) as (_process, urls):
             api = Api(urls[0], pki.ca)
             answer = api.call("GET", SETTINGS, headers=headers)
             assert answer.json()["settings"]["application"]["log_level"] == "error"
@@ -140,7 +143,7 @@ def test_a_webapp_that_restarts_remembers(pki: Pki, tmp_path: pathlib.Path) -> N
 
 
 def test_a_further_log_of_requests(pki: Pki, tmp_path: pathlib.Path) -> None:
-    with running("webapp", *pki.tls, "--web-log", str(tmp_path / "web.log")) as (_, urls):
+    with running("webapp", *pki.tls, "--web-log", str(tmp_path / "web.log")) as (_process, urls):
         api = Api(urls[0], pki.ca)
         api.settings()
         api.control.clear_requests()
@@ -151,8 +154,8 @@ def test_a_further_log_of_requests(pki: Pki, tmp_path: pathlib.Path) -> None:
 
 def test_a_certificate_of_its_own(tmp_path: pathlib.Path) -> None:
     arguments = ["webapp", "--store", str(tmp_path), "--self-signed", "wa1.example.com", "--self-signed", "10.0.0.1"]
-    for _ in range(2):
-        with running(*arguments) as (_, urls):
+    for _attempt in range(2):
+        with running(*arguments) as (_process, urls):
             api = Api(urls[0], str(tmp_path / "tls" / "cert.pem"))
             assert api.call("GET", "/").status_code == 200
             api.close()

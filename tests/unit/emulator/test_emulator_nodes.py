@@ -31,7 +31,7 @@ class Cluster:
         self.directory = directory
         self._stack = stack
         arguments = ["webapp", "--store", str(directory), *pki.tls, *SWITCHES]
-        _, urls = stack.enter_context(running(*arguments, environment={"WA_EMULATOR_PASSWORD": PASSWORD}))
+        _process, urls = stack.enter_context(running(*arguments, environment={"WA_EMULATOR_PASSWORD": PASSWORD}))
         self.api = Api(urls[0], pki.ca)
         stack.callback(self.api.close)
 
@@ -52,7 +52,7 @@ class Cluster:
         }
 
     def connected(self) -> list[str]:
-        return sorted(name for name, (_, status) in self.statuses().items() if status == "connected")
+        return sorted(name for name, (_kind, status) in self.statuses().items() if status == "connected")
 
     def events(self, event: str) -> list[str]:
         return [entry["node"].partition(":")[0] for entry in self.api.control.node_events() if entry["event"] == event]
@@ -118,7 +118,7 @@ def test_two_single_coreapps_are_recorded(cluster: Cluster) -> None:
 
 
 def test_a_node_in_place_of_a_killed_one_is_no_duplicate(cluster: Cluster) -> None:
-    process, _ = cluster.start("wacore")
+    process, _name = cluster.start("wacore")
     end(process, signal.SIGKILL)
     cluster.start("re-created")
     assert cluster.events("duplicate") == []
@@ -126,7 +126,7 @@ def test_a_node_in_place_of_a_killed_one_is_no_duplicate(cluster: Cluster) -> No
 
 def test_high_availability(cluster: Cluster) -> None:
     nodes = {name: cluster.start_in_cluster(name) for name in ("master1", "master2", "wacore1", "wacore2")}
-    assert all(name.startswith(f"{hostname}:") for hostname, (_, name) in nodes.items())
+    assert all(name.startswith(f"{hostname}:") for hostname, (_process, name) in nodes.items())
     eventually(lambda: cluster.connected() == ["wacore1"], "not one Coreapp connected")
     assert cluster.statuses() == {
         "master1": ("primary_master", "disconnected"),
@@ -168,8 +168,8 @@ def test_multiconnect_connects_the_primary_master_too(cluster: Cluster) -> None:
 def test_settings_go_through_the_primary_master(cluster: Cluster) -> None:
     cluster.start_in_cluster("wacore1")
     assert error_codes(cluster.api.call("GET", SETTINGS)) == [1014]
-    first, _ = cluster.start_in_cluster("master1")
-    second, _ = cluster.start_in_cluster("master2")
+    first, _name = cluster.start_in_cluster("master1")
+    second, _name = cluster.start_in_cluster("master2")
     assert cluster.api.call("GET", SETTINGS).status_code == 200
     end(first, signal.SIGKILL)
     lost = cluster.api.call("GET", SETTINGS)
@@ -186,7 +186,7 @@ def test_settings_go_through_the_primary_master(cluster: Cluster) -> None:
 
 def test_no_primary_master_yet(cluster: Cluster) -> None:
     """Both masters are alive, and the one that has to take over has not noticed yet."""
-    first, _ = cluster.start_in_cluster("master1")
+    first, _name = cluster.start_in_cluster("master1")
     second, name = cluster.start_in_cluster("master2")
     second.send_signal(signal.SIGSTOP)
     end(first)
@@ -197,7 +197,7 @@ def test_no_primary_master_yet(cluster: Cluster) -> None:
 
 
 def test_a_hanging_coreapp_is_noticed_by_its_silence(cluster: Cluster) -> None:
-    process, _ = cluster.start("wacore")
+    process, _name = cluster.start("wacore")
     process.send_signal(signal.SIGSTOP)
     assert cluster.api.call("GET", "/v1/health").status_code == 200
     cluster.api.control.switch(heartbeat_timeout=2)
@@ -225,7 +225,10 @@ def test_ids_survive_restarts_and_change_with_new_nodes(cluster: Cluster) -> Non
     stopped = run_command("stop-node", "--store", str(cluster.directory), name)
     assert stopped.returncode == 0
     assert run_command("stop-node", "--store", str(cluster.directory), name).returncode == 0
-    with running("node", "--store", str(cluster.directory), "--name", "wacore", "--id", "0123456789ab") as (_, words):
+    with running("node", "--store", str(cluster.directory), "--name", "wacore", "--id", "0123456789ab") as (
+        _process,
+        words,
+    ):
         assert words == ["wacore:0123456789ab"]
         ambiguous = run_command("start-node", "--store", str(cluster.directory), "wacore")
         assert (ambiguous.returncode, "not one node" in ambiguous.stderr) == (1, True)
@@ -234,7 +237,7 @@ def test_ids_survive_restarts_and_change_with_new_nodes(cluster: Cluster) -> Non
 
 
 def test_a_second_process_of_the_same_node_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, name = cluster.start("wacore")
+    _process, name = cluster.start("wacore")
     shared = store.FileStore(cluster.directory)
     assert shared.reachable(name)
     with pytest.raises(TimeoutError):
@@ -247,7 +250,7 @@ def test_database_upgrade_is_a_one_shot_job(tmp_path: pathlib.Path) -> None:
 
 
 def test_database_stand_in_and_the_wait_for_it(tmp_path: pathlib.Path) -> None:
-    with running("database", "--port", "0") as (_, words):
+    with running("database", "--port", "0") as (_process, words):
         port = words[0].rpartition(":")[2]
         there = {"WA_DB_HOSTNAME": "127.0.0.1", "WA_DB_PORT": port}
         assert run_command("wait-for-database", environment=there).returncode == 0

@@ -299,7 +299,7 @@ def raw(api: Api, *parts: bytes) -> tuple[str, dict[str, str], bytes]:
         received = b""
         while chunk := connection.recv(65536):
             received += chunk
-    head, _, body = received.partition(b"\r\n\r\n")
+    head, _blank_line, body = received.partition(b"\r\n\r\n")
     status, *lines = head.decode("latin-1").split("\r\n")
     return status, dict(line.split(": ", 1) for line in lines), body
 

@@ -45,7 +45,7 @@ def test_high_availability_connects_one_coreapp() -> None:
 def test_multiconnect_connects_as_many_coreapps_as_shards_and_the_primary_master() -> None:
     records = [node("m1", 1, kind="master"), node("m2", 2, kind="master"), node("a", 5), node("b", 4), node("c", 3)]
     result = statuses(records, SWITCHES.changed({"shards": 2}), NOW)
-    assert [name for name, (_, status) in result.items() if status == "connected"] == ["m1", "b", "c"]
+    assert [name for name, (_kind, status) in result.items() if status == "connected"] == ["m1", "b", "c"]
 
 
 def test_connecting_takes_its_time() -> None:
@@ -116,7 +116,7 @@ def test_masking(given: Any, shown: Any) -> None:
 
 def test_faults_strike_as_often_as_told() -> None:
     pending = [faults.Fault(action="empty", method="GET", path="/v1/health", skip=1, times=2)]
-    struck = [faults.take(pending, "GET", "/v1/health") is not None for _ in range(4)]
+    struck = [faults.take(pending, "GET", "/v1/health") is not None for _attempt in range(4)]
     assert struck == [False, True, True, False]
     assert pending == []
 
@@ -125,7 +125,7 @@ def test_faults_always_and_by_method_and_path() -> None:
     pending = [faults.Fault(action="empty", method="PATCH", path="/v1/settings", times=None)]
     assert faults.take(pending, "GET", "/v1/settings/application") is None
     assert faults.take(pending, "PATCH", "/v1/health") is None
-    assert all(faults.take(pending, "PATCH", "/v1/settings/application") for _ in range(5))
+    assert all(faults.take(pending, "PATCH", "/v1/settings/application") for _attempt in range(5))
 
 
 @pytest.mark.parametrize("values", [{"action": "explode"}, {"action": "empty", "times": 0}, {"kind": "empty"}])
@@ -204,9 +204,9 @@ def test_tokens() -> None:
 def test_the_readme_lists_every_switch() -> None:
     readme = (pathlib.Path(switches.__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `(\w+)` \| (?:`(.*?)`|see below) \| (.*) \|$", readme, re.MULTILINE)
-    listed = listed[[name for name, *_ in listed].index("nested") :][: len(dataclasses.fields(switches.Switches))]
+    listed = listed[[name for name, *_rest in listed].index("nested") :][: len(dataclasses.fields(switches.Switches))]
     defaults = dataclasses.asdict(switches.Switches())
-    assert [name for name, *_ in listed] == list(defaults)
+    assert [name for name, *_rest in listed] == list(defaults)
     for field, (name, default, meaning) in zip(dataclasses.fields(switches.Switches), listed, strict=True):
         assert json.loads(default or "null") == (defaults[name] if default else None)
         assert meaning.startswith(field.metadata["meaning"])

@@ -31,7 +31,7 @@ def calls(url: str, ca: str, *wanted: tuple[Any, ...]) -> list[Any]:
 
 
 def test_what_it_does_on_any_version(pki: Pki) -> None:
-    with running("webapp", *pki.tls, "--password", PASSWORD, "--nodes", "master1,wacore1,wacore2") as (_, urls):
+    with running("webapp", *pki.tls, "--password", PASSWORD, "--nodes", "master1,wacore1,wacore2") as (_process, urls):
         settings, created, changed, shards, health = calls(
             urls[0],
             pki.ca,
@@ -48,7 +48,7 @@ def test_what_it_does_on_any_version(pki: Pki) -> None:
 
 
 def test_it_writes_every_key_of_the_oldest_edition(pki: Pki) -> None:
-    with running("webapp", *pki.tls, "--password", PASSWORD, "--switch", "client_version=2.21.4") as (_, urls):
+    with running("webapp", *pki.tls, "--password", PASSWORD, "--switch", "client_version=2.21.4") as (_process, urls):
         written, settings = calls(urls[0], pki.ca, ("set_settings", "4930123", WEBHOOK), ("get_settings",))
     assert written is None
     assert settings["webhooks"]["url"] == WEBHOOK
@@ -59,7 +59,10 @@ def test_it_writes_every_key_of_the_oldest_edition(pki: Pki) -> None:
 @pytest.mark.parametrize("unknown_keys", ["reject", "drop"])
 def test_a_later_client_refuses_two_of_these_keys(pki: Pki, unknown_keys: str) -> None:
     """Explained: it always sends them all, and later clients do not know them; a lab can let them pass."""
-    with running("webapp", *pki.tls, "--password", PASSWORD, "--switch", f"unknown_keys={unknown_keys}") as (_, urls):
+    with running("webapp", *pki.tls, "--password", PASSWORD, "--switch", f"unknown_keys={unknown_keys}") as (
+        _process,
+        urls,
+    ):
         written, settings = calls(urls[0], pki.ca, ("set_settings", "4930123", WEBHOOK), ("get_settings",))
     if unknown_keys == "drop":
         assert (written, settings["webhooks"]["url"]) == (None, WEBHOOK)
@@ -74,7 +77,7 @@ def test_a_later_client_refuses_two_of_these_keys(pki: Pki, unknown_keys: str) -
 
 def test_what_the_emulator_lacks_is_not_found(pki: Pki) -> None:
     """Explained: no registration, no profiles; see the table in the README."""
-    with running("webapp", *pki.tls, "--password", PASSWORD) as (_, urls):
+    with running("webapp", *pki.tls, "--password", PASSWORD) as (_process, urls):
         results = calls(
             urls[0], pki.ca, ("get_about",), ("get_business_profile",), ("request_code", "+4930123", "name")
         )

@@ -210,9 +210,9 @@ def _faithful() -> Callable[[str, str, Any], Response]:
 def _odd(chance: random.Random, depth: int = 0) -> Any:
     kind = chance.randrange(10)
     if kind == 0 and depth < 3:
-        return {chance.choice([*KEYS, "webhooks", "new", "x_token"]): _odd(chance, depth + 1) for _ in range(3)}
+        return {chance.choice([*KEYS, "webhooks", "new", "x_token"]): _odd(chance, depth + 1) for _member in range(3)}
     if kind == 1 and depth < 3:
-        return [_odd(chance, depth + 1) for _ in range(chance.randrange(3))]
+        return [_odd(chance, depth + 1) for _member in range(chance.randrange(3))]
     if kind == 2:
         return chance.randbytes(chance.randrange(12)).decode("latin-1")
     return copy.deepcopy(chance.choice(ODD))

@@ -71,7 +71,7 @@ def fault(page: str, target: str) -> str | None:
         return None
     else:
         place, relative = target, True
-    name, _, anchor = place.partition("#")
+    name, _mark, anchor = place.partition("#")
     file = ROOT / page if relative and not name else ((ROOT / page).parent if relative else ROOT) / name
     file = file.resolve()
     if not file.is_relative_to(ROOT):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from support.kubernetes.api import Object
@@ -20,13 +21,17 @@ from support.kubernetes.api import Object
 CANARY = "hunter2-database-password"
 COREAPP_IMAGE = "docker.whatsapp.biz/coreapp:v2.57.2"
 WEB_IMAGE = "docker.whatsapp.biz/web:v2.57.2"
-RECREATE: Object = {"type": "Recreate"}
+RECREATE: Mapping[str, Any] = MappingProxyType({"type": "Recreate"})
 # What Meta's templates have.
-SURGE: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}
+SURGE: Mapping[str, Any] = MappingProxyType(
+    {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 1}}
+)
 # What is often taken for "first stop, then start".
-NO_SURGE: Object = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+NO_SURGE: Mapping[str, Any] = MappingProxyType(
+    {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
+)
 # What the API server makes of a Deployment without a strategy is a rolling update with a surge of 25 %.
-NO_STRATEGY: Object = {}
+NO_STRATEGY: Mapping[str, Any] = MappingProxyType({})
 POD_IP = {"name": "COREAPP_HOSTNAME", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
 
 
@@ -43,7 +48,7 @@ def deployment(
     labels: Mapping[str, str],
     container: Mapping[str, Any],
     replicas: int = 1,
-    strategy: Object = RECREATE,
+    strategy: Mapping[str, Any] = RECREATE,
     *,
     readiness: bool = False,
     grace: int | None = None,
@@ -59,7 +64,7 @@ def deployment(
         "spec": {
             "replicas": replicas,
             "selector": {"matchLabels": dict(labels)},
-            **({"strategy": strategy} if strategy else {}),
+            **({"strategy": dict(strategy)} if strategy else {}),
             **({"progressDeadlineSeconds": deadline} if deadline else {}),
             "template": {
                 "metadata": {"labels": dict(labels)},
@@ -72,7 +77,7 @@ def deployment(
 def meta(
     coreapps: int = 3,
     masters: int = 2,
-    strategy: Object = SURGE,
+    strategy: Mapping[str, Any] = SURGE,
     *,
     clustered: bool = True,
     coreapp_name: str = "coreapp",
@@ -97,12 +102,14 @@ def meta(
     return Manifests("db", tuple(objects))
 
 
-def meta_single(strategy: Object = RECREATE, **options: Any) -> Manifests:
+def meta_single(strategy: Mapping[str, Any] = RECREATE, **options: Any) -> Manifests:
     """One Coreapp, outside a cluster, in the shape of Meta's templates."""
     return meta(1, 0, strategy, clustered=False, **options)
 
 
-def old_meta(coreapps: int = 2, masters: int = 2, strategy: Object = NO_STRATEGY, **options: Any) -> Manifests:
+def old_meta(
+    coreapps: int = 2, masters: int = 2, strategy: Mapping[str, Any] = NO_STRATEGY, **options: Any
+) -> Manifests:
     """A cluster as in Meta's older manifests: long names, the database in a secret."""
     objects = [_secret("whatsapp-config", {"wa-db-hostname": "mysql", "wa-db-password": CANARY})]
     for kind, count, flags in (("coreapp", coreapps, {}), ("master", masters, {"WA_MASTER_NODE": "1"})):
@@ -122,7 +129,7 @@ def helm(
     release: str,
     coreapps: int = 1,
     masters: int = 0,
-    strategy: Object = RECREATE,
+    strategy: Mapping[str, Any] = RECREATE,
     *,
     clustered: bool = False,
     image: str = COREAPP_IMAGE,

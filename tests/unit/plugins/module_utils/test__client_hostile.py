@@ -641,7 +641,7 @@ def test_what_is_at_the_bottom_of_an_error() -> None:
     middle.reason = with_reason  # type: ignore[attr-defined]
     assert list(_client._causes(top)) == [top, middle, cause, with_reason, bottom, context]
     chain: BaseException = OSError(0)
-    for _ in range(100):
+    for _level in range(100):
         chain = OSError(chain)
     assert 50 <= len(list(_client._causes(chain))) <= 51
 

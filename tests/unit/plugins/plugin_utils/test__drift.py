@@ -65,7 +65,9 @@ def entries(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         add_record(entry, PENDING)
     entry["settings"] = draw(st.dictionaries(texts, leaves, max_size=3))
-    entry["differences"] = [difference(*draw(st.tuples(texts, leaves, leaves))) for _ in range(draw(st.integers(0, 2)))]
+    entry["differences"] = [
+        difference(*draw(st.tuples(texts, leaves, leaves))) for _number in range(draw(st.integers(0, 2)))
+    ]
     return finish(entry)
 
 
@@ -167,7 +169,7 @@ def test_json_says_everything(report: dict[str, Any]) -> None:
 @given(reports)
 def test_csv_has_a_row_for_each_difference_and_no_formula(report: dict[str, Any]) -> None:
     text = as_csv(report)
-    assert text.split("\n")[0] == ",".join(CSV_HEADER)
+    assert text.split("\n", maxsplit=1)[0] == ",".join(CSV_HEADER)
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert {len(row) for row in rows} == {len(CSV_HEADER)}
     assert len(rows) == 1 + sum(max(1, len(client["differences"])) for client in report["clients"])
@@ -233,7 +235,7 @@ EMPTY = Page(as_html(as_report([], NOW)))
 @given(reports)
 def test_page_has_the_same_elements_whatever_is_in_the_report(report: dict[str, Any]) -> None:
     page = Page(as_html(report))
-    assert [tag for tag, _ in page.elements] == [tag for tag, _ in EMPTY.elements]
+    assert [tag for tag, _attrs in page.elements] == [tag for tag, _attrs in EMPTY.elements]
     data, script = page.texts["script"]
     assert json.loads(data) == report
     assert not re.search("[<>&]", data)
@@ -253,7 +255,7 @@ def test_policy_allows_the_own_script_and_style_and_nothing_else() -> None:
     }  # fmt: skip
     # The policy comes before what it is about.
     tags = [tag for tag, attrs in EMPTY.elements]
-    position = next(at for at, (_, attrs) in enumerate(EMPTY.elements) if "http-equiv" in attrs)
+    position = next(at for at, (_tag, attrs) in enumerate(EMPTY.elements) if "http-equiv" in attrs)
     assert position < min(tags.index("style"), tags.index("script"))
 
 
@@ -262,4 +264,6 @@ def test_page_names_no_other_address_and_takes_no_markup() -> None:
     assert set(re.findall(r"https?://[^\s\"']+", page)) <= {"https://www.gnu.org/licenses/gpl-3.0.txt)"}
     for way in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc"):
         assert way not in page
-    assert not [attrs for _, attrs in EMPTY.elements if any(name.startswith("on") or name == "style" for name in attrs)]
+    assert not [
+        attrs for _tag, attrs in EMPTY.elements if any(name.startswith("on") or name == "style" for name in attrs)
+    ]
