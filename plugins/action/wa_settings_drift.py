@@ -27,6 +27,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._settings import appl
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem, member_from_json
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import in_words as campaign_in_words
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
     run_here,
@@ -47,8 +48,9 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._drift import (
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._files import write_files
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._fleet import FleetAction, add_error
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import now
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Unreadable, parse, render, unknown
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
@@ -87,6 +89,7 @@ class ActionModule(FleetAction):
         with self._telling(entry):
             self._read()
             entry.update(cluster=self._cluster, api_url=mask_url(str(self._values["api_url"])))
+            self._refuse_as_apply_would()
             options, origins = self._declared()
             if self._asks_here():
                 record = self._look(entry)
@@ -104,6 +107,23 @@ class ActionModule(FleetAction):
                     "record": None if known is None else render(known),
                 }
         return self._keep(entry, left)
+
+    def _refuse_as_apply_would(self) -> None:
+        """Sees once for each cluster that one client answers for all its hosts. Raises Problem."""
+        if self._single or self._api is not None:
+            return
+        with alone("one client", self._cluster):
+            refusal = recall("one client", self._cluster)
+            if refusal is None:
+                others, refusal = self._others(Inventory(self._vars, self._render)), ""
+                try:
+                    if others:
+                        self._require_one_client(others)
+                except Refused as problem:
+                    refusal = str(problem)
+                keep(refusal, "one client", self._cluster)
+        if refusal:
+            raise Problem(refusal)
 
     def _asks_here(self) -> bool:
         """Whether all that there is to ask is reached from this task."""

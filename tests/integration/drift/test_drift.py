@@ -358,6 +358,17 @@ def test_what_is_pending_under_another_name_is_not_lost(ansible: AnsibleCommands
     assert "former" in client["error"]
 
 
+def test_different_clients_under_one_name_are_told_as_apply_would_refuse_them(
+    ansible: AnsibleCommands, new_single: NewDeployment
+) -> None:
+    both = [new_single(name, wa_settings_cluster="prod") for name in ("one", "two")]
+    assert drift(ansible, both).rc == 0
+    clients = clients_of(ansible)
+    assert {name: client["state"] for name, client in clients.items()} == {"one": "failed", "two": "failed"}
+    for client in clients.values():
+        assert "give each client a wa_settings_cluster of its own" in client["error"]
+
+
 def test_target_and_limit_choose_the_clients(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     one, two = new_single("one"), new_single("two")
     converge(ansible, one, two)
@@ -424,6 +435,8 @@ def test_refusals_say_what_is_meant(ansible: AnsibleCommands, new_single: NewDep
     # It is no failure of the client's.
     failures = {host: stats["failures"] for host, stats in occupied.stats().items()}
     assert failures == {"localhost": 1, "one": 0}, occupied.output
+    crossed = drift(ansible, [single], "-e", f"wa_drift_dir={tmp_path / 'file'}", "-e", "target=all:&one")
+    assert {host: stats["failures"] for host, stats in crossed.stats().items()} == failures, crossed.output
     limited = drift(ansible, [single], "-e", f"wa_drift_dir={tmp_path / 'file'}", "--limit", "one")
     assert limited.stats()["one"]["failures"] == 1, limited.output
 

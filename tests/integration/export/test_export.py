@@ -292,6 +292,8 @@ def test_bad_input_is_refused_before_a_client_is_asked(
     assert below.rc != 0
     assert re.search(r"wa_export_dir: \S+/file\S*: Not a directory", words(below))
     assert {host: stats["failures"] for host, stats in below.stats().items()} == {"localhost": 1, "one": 0}
+    crossed = run_book(ansible, "export", fleet, wa_export_dir=str(tmp_path / "file" / "below"), target="all:&one")
+    assert {host: stats["failures"] for host, stats in crossed.stats().items()} == {"localhost": 1, "one": 0}
 
 
 @pytest.mark.parametrize("where", ["the host itself", "another host", "another host that is gone"])

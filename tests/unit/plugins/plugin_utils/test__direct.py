@@ -29,7 +29,7 @@ def test_arguments_become_what_a_module_gets() -> None:
     args = {"settings": {"a": Tagged("b"), 5: None}, "list": (1, 2.5, True), "day": datetime.date(2026, 11, 25)}
     plain = as_a_module_gets_it(args)
     assert plain == {"settings": {"a": "b", "5": None}, "list": [1, 2.5, True], "day": "2026-11-25"}
-    assert not isinstance(plain["settings"]["a"], Tagged)
+    assert plain["settings"]["a"].__class__ is str
 
 
 def _nested(levels: int) -> Any:
