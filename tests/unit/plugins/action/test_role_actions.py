@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from acting import Result, play
+from acting import Play, Result, play
 
 from support.deployments import Deployment
+from support.emulator import Emulator
 
 
 def begin(deployment: Deployment, values: dict[str, Any] | None = None, host: str = "", **more: Any) -> Result:
@@ -362,3 +364,46 @@ def test_the_environment_of_the_task_is_that_of_the_request(
     fleet.hosts["one"].update(more)
     found = fleet.run("wa_settings_begin", "one")
     assert (found["failed"], "proxy" in found["msg"].lower()) == (True, True), found["msg"]
+
+
+# --- addresses ---------------------------------------------------------------------------------------------------
+
+SILENT = "https://127.0.0.1:9"
+
+
+def with_addresses(deployment: Deployment, **addresses: str) -> Play:
+    """A play in which these hosts have addresses of their own."""
+    fleet = play(deployment, {"log_level": "error"}, keywords=LOCAL)
+    return replace(
+        fleet, hosts={host: {**facts, "wa_settings_api_url": addresses[host]} for host, facts in fleet.hosts.items()}
+    )
+
+
+def test_another_address_of_the_cluster_stands_in_for_one_that_is_silent(pair: Deployment) -> None:
+    fleet = with_addresses(pair, a=SILENT, b=pair.client.api_url)
+    found = fleet.run("wa_settings_begin", "a", later=True)
+    assert found["warnings"] == [
+        f"cluster duo: {SILENT} does not answer, so the address of b is used, {pair.client.api_url}"
+    ]
+    assert (found["changed"], pair.writes()) == (True, ["PATCH /v1/settings/application"])
+    # The other host does not ask again.
+    pair.client.control.clear_requests()
+    assert fleet.run("wa_settings_begin", "b", later=True)["msg"] == "a does this for cluster duo"
+    assert pair.client.verbs() == []
+
+
+def test_an_address_that_only_its_own_host_knows_is_compared_when_its_turn_comes(
+    pair: Deployment, clusters: Emulator
+) -> None:
+    stranger = clusters.new_client()
+    first = play(pair, {"log_level": "error"}, keywords=LOCAL)
+    assert first.run("wa_settings_begin", "a", later=True)["changed"]
+    # As a loop says it: the same for all hosts, whichever is asked.
+    second = replace(first, task={**first.task, "wa_settings_api_url": stranger.api_url})
+    refused = second.run("wa_settings_begin", "b", later=True)
+    assert refused["failed"]
+    assert "b and a are hosts of cluster duo" in refused["msg"]
+    assert refused["msg"].endswith("Nothing is written for b; a came first in this run")
+    assert "PATCH /v1/settings/application" not in stranger.verbs()
+    again = replace(first, task={**first.task, "wa_settings_api_url": f"{pair.client.api_url}/"})
+    assert not again.run("wa_settings_begin", "b", later=True).get("failed")

@@ -382,6 +382,13 @@ def test_hosts_of_other_clients_are_refused(other: ClientHealth, refused: bool) 
         refuse_other_clients("c", "h", _says("a:1", "b:2"), {"j": ClientHealth(), "i": other})
 
 
+def test_a_refusal_says_what_was_done() -> None:
+    with pytest.raises(Refused, match=r"Nothing is written or restarted$"):
+        refuse_other_clients("c", "h", SINGLE, {"i": SINGLE})
+    with pytest.raises(Refused, match=r"if it is one client\. i was first$"):
+        refuse_other_clients("c", "h", SINGLE, {"i": SINGLE}, "i was first")
+
+
 def test_a_client_outside_a_cluster_has_one_address() -> None:
     with pytest.raises(Refused, match="h and i, j are"):
         refuse_other_clients("c", "h", SINGLE, {"i": SINGLE, "j": SINGLE})
