@@ -113,7 +113,7 @@ ENTRIES = {"main": {}, "campaign": {"tasks_from": "campaign_begin"}, "restart": 
 def test_what_a_loop_says_of_a_second_host_is_refused_when_its_turn_comes(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, entry: str
 ) -> None:
-    """Each machine has a list of its clients, with the same names: no task of one can know the addresses of the other."""
+    """Each machine has a list of its clients, and the names are the same: no task of one can know the other's list."""
     names = [f"{host}-{name}" for host in ("b1", "b2") for name in ("x", "y")]
     clients = {name: new_single(name) for name in names}
     hosts: dict[str, dict[str, Any]] = {"b1": {"clients": []}, "b2": {"clients": []}}
