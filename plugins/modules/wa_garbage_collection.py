@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: wa_garbage_collection
 short_description: Start the garbage collection of a WhatsApp Business On-Premises client
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Starts the services C(/v1/services/message/gc) and C(/v1/services/media/gc), which delete old messages and media of
     the client.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: wa_media_provider
 short_description: Manage a media provider of a WhatsApp Business On-Premises client
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Sets or removes one of the providers in C(/v1/settings/application/media/providers), the credentials with which the
     client fetches media from web servers. It takes effect without a restart.

@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: wa_media_provider_info
 short_description: Read the media providers of a WhatsApp Business On-Premises client
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - Reads the providers in C(/v1/settings/application/media/providers) and changes nothing.
 author:

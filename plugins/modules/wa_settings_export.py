@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: wa_settings_export
 short_description: Read all settings of a client for the playbook export
-version_added: 0.2.0
+version_added: 1.0.0
 description:
   - A part of the playbook C(wabiz.onprem.export), which calls it where the API is reached from another host only.
   - In plays of your own, M(wabiz.onprem.wa_application_settings_info) and M(wabiz.onprem.wa_media_provider_info) read
