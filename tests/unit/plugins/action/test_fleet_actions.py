@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from acting import Play, Result, play
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from support.deployments import Deployment
+from support.emulator import Emulator
 
 HOOK = "https://hooks.example.com/wa?auth=canary-query"
 PROVIDER = [{"name": "cdn", "bearer": "canary-bearer"}]
@@ -76,6 +78,18 @@ def test_no_drift(single: Deployment, tmp_path: Path) -> None:
     single.client.control.store({"heartbeat_interval": 7})
     found, report = drift(play(single, {"heartbeat_interval": 7}), dir=str(tmp_path), fail=True)
     assert (found["state"], report.get("failed", False)) == ("converged", False)
+
+
+def test_what_apply_refuses_is_no_drift_and_is_asked_once(pair: Deployment, clusters: Emulator) -> None:
+    addresses = {"a": pair.client.api_url, "b": clusters.new_client().api_url}
+    fleet = play(pair, {"heartbeat_interval": 7})
+    hosts = {host: {**facts, "wa_settings_api_url": addresses[host]} for host, facts in fleet.hosts.items()}
+    fleet = replace(fleet, hosts=hosts)
+    for _time in range(2):
+        found = fleet.run("wa_settings_drift", "a", entry="ask")
+        assert found["state"] == "failed"
+        assert "a and b are hosts of cluster duo, but different clients answer" in found["msg"]
+    assert pair.client.verbs().count("GET /v1/health") == 1
 
 
 def test_what_is_pending_is_told_and_may_fail_the_run(single: Deployment, tmp_path: Path) -> None:
