@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
     parser.add_argument("--clients", metavar="NUMBERS", help="of 10, 100, 1000; separated by commas")
     parser.add_argument("--rounds", type=int, metavar="N", help="at most so many rounds")
+    parser.add_argument("--rollouts", action="store_true", help="the first roll-outs alone")
     parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former full run")
     options = parser.parse_args(arguments)
     plan: Sequence[Block] = QUICK if options.quick else FULL
@@ -64,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     # SIGTERM cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    shapes = QUICK_SHAPES if options.quick else SHAPES
+    if options.rollouts:
+        run = Run([], _about(), rollouts=take_rollouts(shapes))
+        save(run)
+        print(f"{show_rollouts(run)}\n{show_targets(run)}\nfigures in {FIGURES}")
+        return 0
     if options.report:
         run = Run.from_json(options.report.read_text())
     else:
@@ -71,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run = take(plan, options.minutes * 60)
             save(run)
             if not (options.only or options.clients):
-                run = dataclasses.replace(run, rollouts=take_rollouts(QUICK_SHAPES if options.quick else SHAPES))
+                run = dataclasses.replace(run, rollouts=take_rollouts(shapes))
                 save(run)
             run = dataclasses.replace(run, restarts=take_restarts(1 if options.quick else RESTART_ROUNDS))
             save(run)
