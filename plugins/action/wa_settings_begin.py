@@ -17,6 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import nothing_sent
+from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import mask_url
 from ansible_collections.wabiz.onprem.plugins.module_utils._settings import application_settings
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
@@ -24,7 +25,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import VARI
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import read_variables as read_campaign
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, work_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, is_silent, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     alone,
     append,
@@ -176,11 +177,11 @@ class ActionModule(RoleAction):
         own = str(self._values["api_url"])
         others = self._others(Inventory(self._vars, self._render))
         answering = self._require_one_client(others) if others else None
-        if answering is not None:
+        if answering is not None and is_silent(self._connection_options()):
             there = others[answering]
             self._warnings.append(
-                f"cluster {self._cluster}: {own} does not answer, so the address of {answering} is used, "
-                f"{there['api_url']}"
+                f"cluster {self._cluster}: {mask_url(own)} does not answer, so the address of {answering} is used, "
+                f"{mask_url(str(there['api_url']))}"
             )
             self._values.update({name: there.get(name) for name in CONNECTION})
         self._know({own: self._own, **{str(there["api_url"]): host for host, there in others.items()}})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client, Connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._collection import (
     garbage_collection,
@@ -42,6 +43,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import appe
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
+    PATIENCE,
     Ask,
     Failed,
     Unwritten,
@@ -138,6 +140,22 @@ class TaskPort:
     def say(self, line: str) -> None:
         if not is_orphan():
             display.display(f"[{self._context.host}] {line}")
+
+
+def is_silent(options: Mapping[str, Any]) -> bool:
+    """Whether nobody answers at an address within a few seconds. What is wrong with the options is no silence."""
+    validated = FLOWS["wa_health_info"].validator.validate(dict(options))
+    if validated.error_messages:
+        return False
+    try:
+        connection = read_connection(validated.validated_parameters)
+        with Client(replace(connection, timeout=min(connection.timeout, PATIENCE)), True) as client:
+            ask_health(client, retries=0)
+    except InvalidOptions:
+        return False
+    except ApiError as error:
+        return error.status is None and error.passing
+    return False
 
 
 def work_of(context: str, check_mode: bool) -> Work:

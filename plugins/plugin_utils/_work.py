@@ -105,7 +105,7 @@ _UNHEALTHY = 30.0
 _WATCH = 0.1  # seconds between two looks for what may be over soon; many of them at once have their price
 _SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
 _LEASE_SLACK = 60.0  # seconds
-_PATIENCE = 5.0  # seconds for an answer of another address, which may be nobody's
+PATIENCE = 5.0  # seconds for an answer of another address, which may be nobody's
 
 
 Ask = Callable[[], Sequence[HealthNode]]
@@ -228,7 +228,7 @@ def require_one_client(
     """
 
     def health_at(there: Mapping[str, Any]) -> ClientHealth:
-        seconds = min(float(there.get("timeout") or _PATIENCE), _PATIENCE)
+        seconds = min(float(there.get("timeout") or PATIENCE), PATIENCE)
         return read_client_health(ask({**there, "timeout": seconds, "retries": 0}))
 
     own = health_at(connection)

@@ -392,6 +392,29 @@ def test_another_address_of_the_cluster_stands_in_for_one_that_is_silent(pair: D
     assert pair.client.verbs() == []
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"wa_settings_token": "wrong"}, "401"),
+        ({"wa_settings_ca_path": "/no/such/file"}, "wa_settings_ca_path"),
+        ({"wa_settings_api_url": "https://admin:canary@127.0.0.1:9"}, "wa_settings_api_url"),
+        ({"wa_settings_timeout": -1}, "wa_settings_timeout"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_the_own_connection_is_no_silence(
+    pair: Deployment, wrong: dict[str, Any], said: str
+) -> None:
+    other = pair.client.api_url.replace("127.0.0.1", "localhost")
+    fleet = with_addresses(pair, a=pair.client.api_url, b=other)
+    fleet = replace(fleet, hosts={**fleet.hosts, "a": {**fleet.hosts["a"], **wrong}})
+    found = fleet.run("wa_settings_begin", "a", later=True)
+    assert found["failed"]
+    assert said in found["msg"]
+    assert "canary" not in str(found)
+    assert pair.writes() == []
+
+
 def test_an_address_that_only_its_own_host_knows_is_compared_when_its_turn_comes(
     pair: Deployment, clusters: Emulator
 ) -> None:
