@@ -102,7 +102,7 @@ _POLL = 0.2  # seconds between two looks at something that is expected soon
 _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the same when it is dead
 # The documented default of the setting unhealthy_interval: so long a cluster may list a node that was killed as it was.
 _UNHEALTHY = 30.0
-_WATCH = 0.1  # seconds between two looks for what may be over soon; many of them at once have their price
+_WATCH = 0.05  # seconds between two looks for what may be over soon
 _SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
 _LEASE_SLACK = 60.0  # seconds
 PATIENCE = 5.0  # seconds for an answer of another address, which may be nobody's

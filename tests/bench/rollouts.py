@@ -105,7 +105,8 @@ def _take_round(shape: Shape, number: int, place: Path) -> list[Rollout]:
             own = Path(directory)
             # A master takes part in no roll-out, but a cluster has one.
             nodes = ("master1", *shape.nodes) if len(shape.nodes) > 1 else shape.nodes
-            switches = ("connect_seconds=0.2", f"shards={len(shape.nodes)}")
+            # Twenty commands at once keep two cores busy: a node that is back at once would not be seen away.
+            switches = ("connect_seconds=0.5", f"shards={len(shape.nodes)}")
             with running_fleet(own, shape.clients, nodes, switches) as fleet:
                 cost = _take_one(fleet, shape, way, own)
         found.append(
