@@ -66,6 +66,8 @@ class Inventory:
         }
 
     def _is_own(self, name: str, value: Any) -> bool:
+        if name == "ansible_host" and value == self._own:
+            return True  # Ansible sets it for every task of a host that has none
         return name in self._raw_own and bool(self._raw_own[name] == value)
 
     def variables(self, host: str) -> Mapping[str, Any]:

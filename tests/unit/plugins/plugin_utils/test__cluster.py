@@ -134,6 +134,29 @@ def test_what_the_play_says_of_the_connection_holds_for_all() -> None:
     assert not inventory("a", {"a": {}, "b": {}}, ansible_become=True).is_local("b", "local")
 
 
+def test_the_address_that_ansible_makes_of_a_name_is_no_other_host_s() -> None:
+    hosts: dict[str, dict[str, Any]] = {"a": {}, "b": {"ansible_host": "192.0.2.2"}, "c": {}}
+    known = inventory("a", hosts, ansible_host="a")
+    assert [known.variables(host).get("ansible_host") for host in hosts] == ["a", "192.0.2.2", None]
+    said = inventory("a", hosts, ansible_host="gateway.example.com")
+    assert said.variables("c")["ansible_host"] == "gateway.example.com"
+
+
+def test_clusters_are_looked_for_once_whichever_host_asks() -> None:
+    rendered: list[str] = []
+
+    def count(value: Any, variables: Mapping[str, Any]) -> Any:
+        rendered.append(variables["inventory_hostname"])
+        return render(value, variables)
+
+    hosts = {host: {VARIABLE: "{{ name }}", "name": f"c{number // 3}"} for number, host in enumerate("abcdef")}
+    for own in hosts:
+        asked = inventory(own, hosts, ansible_host=own)
+        asked._render = count
+        assert own in asked.hosts_of(hosts[own]["name"])
+    assert sorted(rendered) == list("abcdef")
+
+
 def test_rendered_variables_are_plain() -> None:
     assert as_plain({"day": datetime.date(2026, 11, 26), "other": [Path("/x"), 1, None]}) == {
         "day": "2026-11-26",
