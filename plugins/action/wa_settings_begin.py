@@ -532,7 +532,7 @@ class ActionModule(RoleAction):
 
     def _reached_from_here(self, inventory: Inventory, members: Mapping[str, Member]) -> tuple[str, ...]:
         """The hosts whose steps need no task of their own: in a fleet without machines, every host is this one."""
-        if self._api is not None or not self._is_local() or any(self._task.environment or ()):
+        if self._api is not None or not self._host().is_here or any(self._task.environment or ()):
             return ()
         connection = str(self._task.connection)
         own = [host for host, member in members.items() if not BACKENDS[member.backend].on_api_host]

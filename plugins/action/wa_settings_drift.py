@@ -129,7 +129,7 @@ class ActionModule(FleetAction):
         """Whether all that there is to ask is reached from this task."""
         if self._api not in (None, self._own):
             return False
-        return not BACKENDS[self._member.backend].on_api_host or self._api == self._own or self._is_local()
+        return not BACKENDS[self._member.backend].on_api_host or self._api == self._own or self._host().is_here
 
     def _ask_from(self) -> Result:
         """The rest of C(ask), from the host that this task is delegated to."""

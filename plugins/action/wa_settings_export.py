@@ -99,7 +99,7 @@ class ActionModule(FleetAction):
     def _look_for_campaigns(self, entry: Entry) -> None:
         """What a campaign has switched is not what the client is to have. A record that cannot be read is no reason to
         export nothing."""
-        if BACKENDS[self._member.backend].on_api_host and not self._is_local():
+        if BACKENDS[self._member.backend].on_api_host and not self._host().is_here:
             entry["remark"] = "its record is not read, so a campaign that is on record would be exported as it is now"
             return
         try:

@@ -27,6 +27,12 @@ class ConnectedHost:
         self._environment = environment
         self._task_vars = task_vars
 
+    @property
+    def is_here(self) -> bool:
+        """Whether commands run on this machine and under this account."""
+        connection = self._action._connection
+        return bool(connection.transport == "local" and connection.become is None)
+
     def run(self, command: str) -> str:
         # Where the connection has a terminal, errors come as output and whatever else is said comes as errors.
         exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in self._environment.items())

@@ -143,13 +143,9 @@ class RoleAction(DirectAction):
         client = str(self._values["api_url"])
         return BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, client)
 
-    def _is_local(self) -> bool:
-        """Whether the present host is this machine and this account."""
-        return bool(self._connection.transport == "local" and self._connection.become is None)
-
     def _record_in(self, store: Store) -> Record:
         """The record of the present host. Raises Problem and Unreadable."""
-        place = store.read_here() if isinstance(store, FileStore) and self._is_local() else store.read()
+        place = store.read_here() if isinstance(store, FileStore) and self._host().is_here else store.read()
         problem = str(place.unusable) if place.hidden else under_other_names(place.others)
         if problem is not None:
             raise Problem(problem)

@@ -201,6 +201,8 @@ class At(NamedTuple):
 
 
 class _Host:
+    is_here = False
+
     def __init__(self, port: _Port) -> None:
         self.port = port
 

@@ -31,6 +31,8 @@ COREAPP_IMAGE = "docker.whatsapp.biz/coreapp:v2.57.2"
 class Host:
     """Answers commands in turn: texts, or problems."""
 
+    is_here = False
+
     def __init__(self, *answers: str | Problem) -> None:
         self.commands: list[str] = []
         self._answers = list(answers)

@@ -55,6 +55,8 @@ def pod(uid: str, of: str = "coreapp", **facts: Any) -> Object:
 class Api:
     """ConfigMaps with versions, as the modules of kubernetes.core show them. before: called ahead of each call."""
 
+    is_here = False
+
     def __init__(self) -> None:
         self.maps: dict[str, Object] = {}
         self.calls: list[str] = []
@@ -265,6 +267,8 @@ def test_the_reason_of_a_failure_is_without_its_traceback() -> None:
 
 class Cluster:
     """Deployments and pods, and what becomes of the pods after a restart: what is seen at each look, one by one."""
+
+    is_here = False
 
     def __init__(self, found: list[Object], pods: list[list[Object]]) -> None:
         self.found, self.pods = found, pods

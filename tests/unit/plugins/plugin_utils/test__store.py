@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.wabiz.onprem.plugins.plugin_utils import _store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Place, Problem, read_answer
 
 SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)] + [
@@ -26,8 +29,9 @@ SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)] + [
 class Shell:
     """A host that is this machine. faults: a folder with programs that come first on the path."""
 
-    def __init__(self, shell: list[str], faults: Path | None = None, umask: int = 0o022) -> None:
+    def __init__(self, shell: list[str], faults: Path | None = None, umask: int = 0o022, is_here: bool = False) -> None:
         self.shell = shell
+        self.is_here = is_here
         self.path = f"{faults}:{os.environ['PATH']}" if faults else os.environ["PATH"]
         self.umask = umask
 
@@ -232,3 +236,83 @@ def test_records_of_the_same_client_under_other_names(place: Path, shell: list[s
         assert found.text is not None
     assert FileStore(Shell(shell), str(place), "new@h.json", "@h.json").read().others == ()
     assert FileStore(Shell(shell), str(place / "none"), "new@h.json", "@h.json", client).read() == Place()
+
+
+# --- without a shell ----------------------------------------------------------------------------------------------
+
+
+class Deaf:
+    """A host that is this machine, and on which nobody runs anything."""
+
+    is_here = True
+
+    def run(self, command: str) -> str:
+        raise AssertionError(command)
+
+    module = Shell.module
+
+
+@pytest.fixture
+def here(place: Path) -> FileStore:
+    """A record that was made with a shell."""
+    store_at(place, SHELLS[0]).swap(None, "one", True)
+    return FileStore(Deaf(), str(place), "c@h.json")
+
+
+def test_a_place_that_was_examined_needs_no_shell(here: FileStore, place: Path) -> None:
+    assert here.swap("one", '{"a": "ü"}\n\n').text == '{"a": "ü"}\n'
+    assert (place / "c@h.json").read_text(encoding="utf-8") == '{"a": "ü"}\n'
+    assert stat.S_IMODE((place / "c@h.json").stat().st_mode) == 0o600
+    assert store_at(place, SHELLS[0]).read().text == '{"a": "ü"}\n'
+    assert here.swap('{"a": "ü"}', None) == Place()
+    assert list(place.iterdir()) == []
+    assert here.swap(None, "two").text == "two\n"
+
+
+@pytest.mark.parametrize(("old", "new"), [(None, "mine"), ("else", "mine"), ("else", None)])
+def test_a_change_that_came_too_late_changes_nothing_here_either(
+    here: FileStore, place: Path, old: str | None, new: str | None
+) -> None:
+    assert here.swap(old, new).text == "one\n"
+    assert [path.read_text() for path in place.iterdir()] == ["one\n"]
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_changes_with_and_without_a_shell_one_wins(here: FileStore, place: Path, attempt: int) -> None:
+    stores = [store_at(place, SHELLS[0], is_here=at % 2 == attempt % 2) for at in range(6)]
+    answers: list[Place] = []
+    threads = [
+        threading.Thread(target=lambda at=at, store=store: answers.append(store.swap("one", f"run {at}")))
+        for at, store in enumerate(stores)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.text for answer in answers} == {here.read_here().text}
+    assert [path.name for path in place.iterdir()] == ["c@h.json"]
+
+
+def test_a_lock_that_is_not_given_is_a_problem(here: FileStore, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_store, "_LOCK_SECONDS", 0.05)
+    holder = os.open(place, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(Problem, match=r"c@h.json: the lock of the directory was not given within 0.05 s"):
+        here.swap("one", "two")
+    os.close(holder)
+    assert here.swap("one", "two").text == "two\n"
+
+
+def test_a_draft_that_cannot_be_written_leaves_the_record(
+    here: FileStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(Problem, match=r"c@h.json: No space left on device"):
+        here.swap("one", "two")
+    assert [path.read_text() for path in place.iterdir()] == ["one\n"]
+    shutil.rmtree(place)
+    with pytest.raises(Problem, match="No such file or directory"):
+        here.swap("one", "two")
