@@ -119,7 +119,7 @@ def test_what_a_loop_says_of_a_second_host_is_refused_when_its_turn_comes(
     hosts: dict[str, dict[str, Any]] = {"b1": {"clients": []}, "b2": {"clients": []}}
     for name, one in clients.items():
         one.forget()
-        host, _, client = name.partition("-")
+        host, _dash, client = name.partition("-")
         (facts,) = one.inventory().values()
         hosts[host] |= {variable: facts[variable] for variable in ("wa_settings_token", "wa_settings_ca_path")}
         command = one.node_control("restart")
