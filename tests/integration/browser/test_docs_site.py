@@ -90,8 +90,9 @@ def test_search_finds_what_a_page_says(page: Page) -> None:
     page.goto("index.html")
     page.get_by_role("textbox", name="Search").fill("wa_settings_partial_cluster")
     page.keyboard.press("Enter")
+    # The titles come first, then what each page says.
     expect(page.locator("#search-results a").first).to_be_visible(timeout=20_000)
-    assert "wa_settings" in page.locator("#search-results").inner_text()
+    expect(page.locator("#search-results")).to_contain_text("wa_settings", timeout=20_000)
 
 
 @pytest.mark.parametrize("name", PAGES)
