@@ -419,8 +419,8 @@ def run_molecule(session: Session, scenario: str, env: dict[str, str]) -> None:
 
 # --- sanity ---
 
-# What is shipped has to pass on the oldest ansible-core as well; the rest, the tests above all, on the newest only. With
-# it goes what ansible-test is told to ignore.
+# What is shipped has to pass on the oldest ansible-core as well; the rest, the tests above all, on the newest only.
+# With it goes what ansible-test is told to ignore.
 SHIPPED_FOLDERS = ("meta", "plugins", "roles", "playbooks", "changelogs", "docs", "tests/sanity")
 
 
