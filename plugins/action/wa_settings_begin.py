@@ -184,7 +184,8 @@ class ActionModule(RoleAction):
                 f"{mask_url(str(there['api_url']))}"
             )
             self._values.update({name: there.get(name) for name in CONNECTION})
-        self._know({own: self._own, **{str(there["api_url"]): host for host, there in others.items()}})
+        with alone("addresses", self._cluster):
+            self._know(own, *(str(there["api_url"]) for there in others.values()))
 
     def _require_known_client(self) -> None:
         """Sees that this host's address is of the client that was seen under this name before. Raises Refused.
@@ -199,13 +200,13 @@ class ActionModule(RoleAction):
             if known and own not in known["of"]:
                 end = f"Nothing is written for {self._own}; {known['host']} came first in this run"
                 self._require_one_client({known["host"]: known["connection"]}, end=end)
-            self._know({own: self._own})
+            self._know(own)
 
-    def _know(self, addresses: Mapping[str, str]) -> None:
-        """Keeps addresses that are of one client, as far as it is known: address to host."""
-        first: Result = {"host": self._own, "connection": self._connection_options(), "of": {}}
+    def _know(self, *addresses: str) -> None:
+        """Keeps addresses that are of one client, as far as it is known, with the host that came first."""
+        first: Result = {"host": self._own, "connection": self._connection_options(), "of": []}
         known: Result = recall("addresses", self._cluster) or first
-        keep({**known, "of": {**known["of"], **addresses}}, "addresses", self._cluster)
+        keep({**known, "of": [*known["of"], *addresses]}, "addresses", self._cluster)
 
     def _may_restart(self) -> bool:
         return self._values["restart"] != "never" and "restart" in self._selected()
