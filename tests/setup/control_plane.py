@@ -19,6 +19,17 @@ ASSETS_VARIABLE = "KUBEBUILDER_ASSETS"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 PACKAGES = {"golang-go": "go", "etcd-server": "etcd", "dpkg-dev": "dpkg-source", "rsync": "rsync"}
 APT_SOURCES = Path("/etc/apt")
+# A target, and what the makefile above it would tell: there is none for this alone.
+GENERATED = (
+    "pkg/generated/openapi/zz_generated.openapi.go",
+    "CALLED_FROM_MAIN_MAKEFILE=1",
+    "OUT_DIR=_output",
+    "BIN_DIR=_output/bin",
+    "META_DIR=.make",
+    "GENERATED_FILE_PREFIX=zz_generated.",
+    "PRJ_SRC_PATH=k8s.io/kubernetes",
+    "KUBE_VERBOSE=1",
+)
 
 
 def ensure_control_plane() -> Path:
@@ -48,7 +59,7 @@ def _missing(folder: Path) -> list[str]:
 
 
 def _build(place: Path) -> None:
-    say("  kubernetes: building the API server from Debian's source package (5 minutes, 2 GB for the time being)")
+    say("  kubernetes: building the API server from Debian's source package (4 minutes, 2 GB for the time being)")
     install_packages(PACKAGES)
     with tempfile.TemporaryDirectory(dir=CACHE, ignore_cleanup_errors=True) as directory:
         tree = _unpacked_source(Path(directory))
@@ -59,8 +70,13 @@ def _build(place: Path) -> None:
         env = os.environ | {"GIT_CEILING_DIRECTORIES": directory, "HOME": directory, "GOPATH": str(tree / ".go")}
         # The code for cloud providers is a third of the work, and nothing here needs it.
         env |= {"GO111MODULE": "off", "GOFLAGS": "-tags=providerless", "CGO_ENABLED": "0"}
-        what = " ".join(f"cmd/{program}" for program in PROGRAMS if program.startswith("kube-"))
-        require(["make", "-C", tree, f"WHAT={what}"], what="build Kubernetes", env=env)
+        # What is built answers a few requests a second: compiled fast, not for speed.
+        env |= {"GOGCFLAGS": "all=-N -l -dwarf=false", "GOGC": "300"}
+        # All generated code but this is in the source; `make` itself would generate it all anew.
+        generated = ["make", "--file=build/root/Makefile.generated_files", *GENERATED]
+        require(generated, what="generate Kubernetes' OpenAPI", env=env, cwd=tree)
+        programs = [f"cmd/{program}" for program in PROGRAMS if program.startswith("kube-")]
+        require(["hack/make-rules/build.sh", *programs], what="build Kubernetes", env=env, cwd=tree)
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=place.parent))
         for program in PROGRAMS:

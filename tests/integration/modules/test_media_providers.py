@@ -24,7 +24,7 @@ from support.batch import (
     assert_prediction,
     assert_same_over_both_paths,
 )
-from support.commands import PATHS, AnsibleCommands
+from support.commands import MOSTLY_IN_PROCESS, PATHS, AnsibleCommands
 from support.emulator import EmulatedClient, Emulator
 from wabiz_emulator import logs
 
@@ -36,6 +36,12 @@ HIDDEN = "********"
 OLD_PASS, OLD_TOKEN = "canary-old-pass", "canary-old-token"
 
 Stored = dict[str, Any]
+
+
+@pytest.fixture(params=MOSTLY_IN_PROCESS)
+def path(request: pytest.FixtureRequest) -> str:
+    """The ways in which a module runs."""
+    return str(request.param)
 
 
 def basic(name: str, password: str = OLD_PASS, username: str = "media") -> Stored:
@@ -369,8 +375,17 @@ def test_reading(path: str, run_cases: RunCases) -> None:
     assert "canary" not in json.dumps([outcome.results for outcome in outcomes.values()])
 
 
-@pytest.mark.parametrize("cases", [CHANGE_CASES, RESTS, REFUSED_CASES, LOST_CASES, FAULTY_CASES, INFO_CASES],
-                         ids=["changes", "rests", "refused", "lost", "faulty", "info"])  # fmt: skip
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(CHANGE_CASES, id="changes", marks=pytest.mark.thorough),
+        pytest.param(RESTS, id="rests", marks=pytest.mark.thorough),
+        pytest.param(REFUSED_CASES, id="refused"),
+        pytest.param(LOST_CASES, id="lost", marks=pytest.mark.thorough),
+        pytest.param(FAULTY_CASES, id="faulty"),
+        pytest.param(INFO_CASES, id="info"),
+    ],
+)
 def test_both_paths_give_the_same_results(cases: list[Case], run_cases: RunCases) -> None:
     assert_same_over_both_paths(run_cases, cases)
 
@@ -390,6 +405,7 @@ def test_defaults_of_the_action_group(client: EmulatedClient, ansible: AnsibleCo
     assert run.result("read")["providers"] == [masked(NEW)]
 
 
+@pytest.mark.parametrize("path", PATHS)
 def test_no_secret_gets_out(emulator: Emulator, ansible: AnsibleCommands, path: str) -> None:
     client = emulator.new_client()
     client.control.store_providers([OLD, bearer("other", "canary-other-token")])

@@ -20,6 +20,7 @@ from support.batch import (
     assert_same_over_both_paths,
     leaf,
 )
+from support.commands import MOSTLY_IN_PROCESS
 
 # Dotted name → (stored before, wanted, seen on the server afterwards). Deprecated keys are here as well: they work.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
@@ -109,6 +110,12 @@ SAME_VALUE = [
 ]
 
 
+@pytest.fixture(params=MOSTLY_IN_PROCESS)
+def path(request: pytest.FixtureRequest) -> str:
+    """The ways in which a module runs."""
+    return str(request.param)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_key_is_set_once(case: Case, path: str, run_cases: RunCases) -> None:
     outcome = run_cases(path, CASES).outcomes[case.name]
@@ -146,6 +153,8 @@ def test_another_spelling_of_the_same_value_is_no_change(case: Case, path: str, 
         assert outcome.verbs(step) == ["GET /v1/settings/application"]
 
 
-@pytest.mark.parametrize("cases", [CASES, SAME_VALUE], ids=["set", "same value"])
+@pytest.mark.parametrize(
+    "cases", [pytest.param(CASES, id="set", marks=pytest.mark.thorough), pytest.param(SAME_VALUE, id="same value")]
+)
 def test_both_paths_give_the_same_results(cases: list[Case], run_cases: RunCases) -> None:
     assert_same_over_both_paths(run_cases, cases)

@@ -3,13 +3,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs that are killed at random moments: whatever was going on, nothing is forgotten and never are two nodes down.
 
-A kill finds each client of the run at another moment of its work, so each counts: without WABIZ_KILLS, which says how
-many rounds there are, it is 90 times an emulated client and 10 times one in containers. WABIZ_KILL_SEED begins the same
-moments again. `make kills` does many.
+On containers at least 100 runs are killed, each of one client. On emulated clients a round kills one run of 10 clients,
+each at another moment of its work. WABIZ_KILLS says how many rounds there are; if it is above 100, it is the number of
+kills on containers, too. WABIZ_KILL_SEED begins the same moments again. `make kills` does many.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import signal
@@ -17,27 +18,31 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from support.by_hand import ByHand, by_hand
-from support.commands import AnsibleCommands, StartedCommand
+from support.commands import AnsibleCommands, CommandRun, StartedCommand
 from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply, start_apply
 from support.engines import Engine
 from support.plays import changed, most_down, on_record, restart_slowly, stopped
 
 ROUNDS = int(os.environ.get("WABIZ_KILLS", "3"))
-ROUNDS_ON_CONTAINERS = max(2, ROUNDS // 4)
+KILLS_ON_CONTAINERS = max(100, ROUNDS)
+# Runs that are killed before one may end.
+IN_A_ROW = 5
 SEED = int(os.environ.get("WABIZ_KILL_SEED", str(random.SystemRandom().randrange(10**6))))
 HOSTS = {"a": ["wacore1", "wacore2"], "b": ["wacore3"]}
+HOW = ("main", "group")
 LEVELS = ["warning", "error", "fatal", "info"]
 DOWN_SECONDS = 0.4
 # A run that finds a node stopped waits half of this for whoever has stopped it: first single clients, then clusters.
 PATIENCE = {"wa_settings_health_timeout": 60}
-CLUSTERS = 10
-SINGLES = 20
+CLUSTERS = 4
+SINGLES = 6
 SINGLES_IN_CONTAINERS = 4
 
 
@@ -78,15 +83,15 @@ def _silent(deployment: Deployment, level: str) -> list[str]:
     return [node for node in behind if node not in recorded]
 
 
-def _problems(deployment: Deployment, level: str) -> list[str]:
-    """What is wrong with a client after a run that was killed, and a whole one."""
+def _problems(deployment: Deployment, level: str, kills: int = 1) -> list[str]:
+    """What is wrong with a client after runs that were killed, and a whole one."""
     starts = Counter(node for node in deployment.starts() if node.startswith("wacore"))
     nodes = [node for names in deployment.hosts.values() for node in names]
     stored = deployment.client.control.effective()["log_level"]
     wrong = {
         f"stored {stored}, running {deployment.running('log_level')}, wanted {level}": deployment.running("log_level")
         != {level},
-        f"starts {dict(starts)}": set(starts) != set(nodes) or starts.total() > len(nodes) + 1,
+        f"starts {dict(starts)}": set(starts) != set(nodes) or starts.total() > len(nodes) + kills,
         f"{most_down(deployment)} down at once": most_down(deployment) > 1,
         f"writes {deployment.writes()}": deployment.writes() != [f"PATCH {SETTINGS}"],
     }
@@ -100,34 +105,66 @@ def _seconds_of_a_whole_run(everyone: list[Deployment], place: Path) -> float:
     return time.monotonic() - began
 
 
-def _rounds(everyone: list[Deployment], place: Path, rounds: int) -> list[str]:
-    """Kill, run again, and run once more, with new settings each time; what was wrong."""
-    moments = random.Random(SEED)  # noqa: S311 - not a secret
+def _is_killed(running: StartedCommand, how: str, moment: float) -> bool:
+    """Kill a run after so many seconds, unless it is at its end by then."""
+    try:
+        running.process.wait(moment)
+    except subprocess.TimeoutExpired:
+        _kill(running, how)
+    return running.process.returncode == -signal.SIGKILL
+
+
+def _forgotten(everyone: list[Deployment], level: str) -> list[str]:
+    silent = {deployment.name: _silent(deployment, level) for deployment in everyone}
+    return [f"{name}: forgotten: {nodes}" for name, nodes in silent.items() if nodes]
+
+
+def _problems_in_the_end(
+    everyone: list[Deployment], place: Path, level: str, kills: int, last: CommandRun
+) -> list[str]:
+    """What is wrong after so many runs that were killed and the last one, and one more that finds nothing to do."""
+    problems = [f"the run after it failed:\n{last.output}"] if last.rc != 0 else []
+    problems += [problem for deployment in everyone for problem in _problems(deployment, level, kills)]
+    before = [deployment.starts() for deployment in everyone]
+    more = apply(AnsibleCommands(place / "n"), everyone, {"log_level": level})
+    if (more.rc, changed(more)) != (0, 0) or [deployment.starts() for deployment in everyone] != before:
+        problems.append(f"the run after that changed something:\n{more.output}")
+    return problems
+
+
+def _problems_of_kills(
+    everyone: list[Deployment], place: Path, kills: int, in_a_row: int, killed: list[str]
+) -> list[str]:
+    """Kill runs until `killed` has so many, `in_a_row` before one may end, then with new settings; what was wrong."""
+    moments = random.Random(f"{SEED} {everyone[0].name}")  # noqa: S311 - not a secret
     whole = _seconds_of_a_whole_run(everyone, place)
     problems = []
-    for number in range(rounds):
-        level, how = LEVELS[number % len(LEVELS)], ("main", "group")[number % 2]
-        moment = moments.uniform(0.15, 1) * whole
-        label = f"seed {SEED}, round {number} ({how} after {moment:.2f} of {whole:.2f} s)"
+    for demand in itertools.count():
+        if len(killed) >= kills:
+            break
+        level, place_of_demand = LEVELS[demand % len(LEVELS)], place / str(demand)
         for deployment in everyone:
             deployment.forget()
-        values = {"log_level": level}
-        running = start_apply(AnsibleCommands(place / f"{number}k"), everyone, values)
-        try:
-            running.process.wait(moment)
-        except subprocess.TimeoutExpired:
-            _kill(running, how)
-        silent = {deployment.name: _silent(deployment, level) for deployment in everyone}
-        problems += [f"{label}: {name}: forgotten: {nodes}" for name, nodes in silent.items() if nodes]
-        second = apply(AnsibleCommands(place / f"{number}r"), everyone, values, variables=PATIENCE)
-        _close(running)
-        if second.rc != 0:
-            problems.append(f"{label}: the run after it failed:\n{second.output}")
-        problems += [f"{label}: {problem}" for deployment in everyone for problem in _problems(deployment, level)]
-        before = [deployment.starts() for deployment in everyone]
-        third = apply(AnsibleCommands(place / f"{number}n"), everyone, values)
-        if (third.rc, changed(third)) != (0, 0) or [deployment.starts() for deployment in everyone] != before:
-            problems.append(f"{label}: the run after that changed something:\n{third.output}")
+        found, history = list[str](), list[str]()
+        last: CommandRun | None = None
+        with ExitStack() as stack:
+            while last is None:
+                # What comes before that is the start of Ansible.
+                how, moment = HOW[(demand + len(history)) % len(HOW)], moments.uniform(0.25, 1) * whole
+                commands, began = AnsibleCommands(place_of_demand / str(len(history))), time.monotonic()
+                running = start_apply(commands, everyone, {"log_level": level}, variables=PATIENCE)
+                # Not earlier: what a killed run has left at work may want to say something.
+                stack.callback(_close, running)
+                if len(history) < in_a_row and _is_killed(running, how, moment):
+                    history.append(f"{how} after {moment:.2f} s")
+                    found += _forgotten(everyone, level)
+                else:
+                    last = running.finish()
+                    whole = whole if history else time.monotonic() - began
+            found += _problems_in_the_end(everyone, place_of_demand, level, len(history), last)
+        killed += history
+        label = f"seed {SEED}, settings {demand}, killed: {', '.join(history) or 'never'}, of {whole:.2f} s"
+        problems += [f"{label}: {problem}" for problem in found]
     return problems
 
 
@@ -135,7 +172,7 @@ def test_nothing_is_forgotten_whenever_a_run_is_killed(
     fleet: list[Deployment], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # Ansible keeps a socket in its temporary directory, and a socket's path may not be long.
-    problems = _rounds(fleet, tmp_path_factory.mktemp("k"), ROUNDS)
+    problems = _problems_of_kills(fleet, tmp_path_factory.mktemp("k"), ROUNDS, in_a_row=1, killed=[])
     assert not problems, "\n".join(problems)
 
 
@@ -155,10 +192,19 @@ def in_containers(engine: Engine, tmp_path: Path) -> Iterator[list[ByHand]]:
 def test_nothing_is_forgotten_on_containers(
     in_containers: list[ByHand], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """A hundred runs, each of one client; at any time several of them run on one engine."""
     for deployment in in_containers:
         deployment.client.control.switch(gone_nodes="disconnected")
-    problems = _rounds(list(in_containers), tmp_path_factory.mktemp("k"), ROUNDS_ON_CONTAINERS)
+    killed: list[str] = []
+    with ThreadPoolExecutor(len(in_containers)) as pool:
+        places = [tmp_path_factory.mktemp("k") for _client in in_containers]
+        futures = [
+            pool.submit(_problems_of_kills, [client], place, KILLS_ON_CONTAINERS, IN_A_ROW, killed)
+            for client, place in zip(in_containers, places, strict=True)
+        ]
+    problems = [problem for future in futures for problem in future.result()]
     assert not problems, "\n".join(problems)
+    assert len(killed) >= KILLS_ON_CONTAINERS
 
 
 def test_run_that_is_killed_twice_in_a_row_forgets_nothing_either(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from support import canaries
@@ -35,6 +36,8 @@ PATHS: dict[str, dict[str, Any]] = {
     "in-process": {"ansible_python_interpreter": sys.executable},
     "module": {"ansible_python_interpreter": sys.executable, "wabiz_direct_execution": False},
 }
+# For what is the same on both, as a few tests on both show: each run as a module takes half a second.
+MOSTLY_IN_PROCESS = ["in-process", pytest.param("module", marks=pytest.mark.thorough)]
 
 Result = dict[str, Any]
 
@@ -243,6 +246,8 @@ class AnsibleCommands:
                 "ANSIBLE_COLLECTIONS_PATH", str(ROOT / ".cache" / "collections")
             ),
             "ANSIBLE_CALLBACK_PLUGINS": str(CALLBACKS),
+            # The form of all inventories here: the plugins for the others take their time in each of thousands of runs.
+            "ANSIBLE_INVENTORY_ENABLED": "yaml",
             "ANSIBLE_LOG_PATH": str(self.outputs / "ansible.log"),
             # Always, so that it is compared; off by default from ansible-core 2.21 on.
             "ANSIBLE_INJECT_INVOCATION": "1",
