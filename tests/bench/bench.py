@@ -22,7 +22,17 @@ from pathlib import Path
 
 from fleet import Fleet, running_fleet
 from measure import CommandFailed, measure
-from report import Run, Sample, replace_figures, show_figures, show_restarts, show_rollouts, show_targets
+from report import (
+    ROLLOUTS,
+    Run,
+    Sample,
+    replace_figures,
+    show_figures,
+    show_restarts,
+    show_rollouts,
+    show_targets,
+    targets,
+)
 from restart_overhead import take_restarts
 from rollouts import QUICK_SHAPES, SHAPES, take_rollouts
 from ssh_server import find_server, private_connections, running_ssh_server
@@ -44,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
     parser.add_argument("--clients", metavar="NUMBERS", help="of 10, 100, 1000; separated by commas")
     parser.add_argument("--rounds", type=int, metavar="N", help="at most so many rounds")
-    parser.add_argument("--rollouts", action="store_true", help="the first roll-outs alone")
+    parser.add_argument("--rollouts", action="store_true", help="the first roll-outs alone, for the documentation")
     parser.add_argument("--report", type=Path, metavar="FILE", help="report on the figures of a former full run")
     options = parser.parse_args(arguments)
     plan: Sequence[Block] = QUICK if options.quick else FULL
@@ -66,10 +76,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SIGTERM cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     shapes = QUICK_SHAPES if options.quick else SHAPES
+    if options.rounds:
+        shapes = tuple(dataclasses.replace(shape, rounds=min(shape.rounds, options.rounds)) for shape in shapes)
     if options.rollouts:
         run = Run([], _about(), rollouts=take_rollouts(shapes))
         save(run)
-        print(f"{show_rollouts(run)}\n{show_targets(run)}\nfigures in {FIGURES}")
+        if not options.quick:
+            replace_figures(DOCS / "performance.md", run, ROLLOUTS)
+        print(f"{show_rollouts(run)}\nfigures in {FIGURES}")
         return 0
     if options.report:
         run = Run.from_json(options.report.read_text())
@@ -97,7 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     draw(run, place / "performance")
     if publish:
         replace_figures(DOCS / "performance.md", run)
-    print(f"\n{show_figures(run)}{show_rollouts(run)}{show_restarts(run)}\n{show_targets(run)}")
+        if run.rollouts:
+            replace_figures(DOCS / "performance.md", run, ROLLOUTS)
+    print(f"\n{show_figures(run)}{show_restarts(run)}\n{show_targets(targets(run))}\n{show_rollouts(run)}")
     print(f"figures in {FIGURES}, plots in {place}")
     return 0
 

@@ -16,13 +16,14 @@ from pathlib import Path
 from rollouts import RUNS, WAYS, Rollout
 from subjects import SUBJECTS, Cell
 
-FIGURES_BEGIN = "<!-- begin of the figures, written by `make bench` -->"
-FIGURES_END = "<!-- end of the figures -->"
+# What marks the begin and the end of what is replaced in the documentation.
+FIGURES = ("<!-- begin of the figures, written by `make bench` -->", "<!-- end of the figures -->")
+ROLLOUTS = ("<!-- begin of the roll-outs, written by `make bench` -->", "<!-- end of the roll-outs -->")
 PICTURE = """![Seconds for 100 clients, and how they grow with the fleet](performance.svg)
 
 The picture is also there as [PNG](performance.png).
 """
-COMMAND = "make bench"
+COMMANDS = {FIGURES: "make bench", ROLLOUTS: "make bench ARGS=--rollouts"}
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Target:
 
 
 def targets(run: Run) -> list[Target]:
-    """Return the promises with what was measured for them: 20 forks, converged."""
+    """Return the promises with what was measured for them: 20 forks, converged. Those about roll-outs are apart."""
     result = []
     for subject, other, text, limit in (
         ("token", "debug", "100 clients, token: times the `debug` task", 1.5),
@@ -160,7 +161,6 @@ def targets(run: Run) -> list[Target]:
         result.append(Target(text, by[0], 1.1, cpu=by[1]))
     text = "token: memory that the main process grows by to 1,000 clients, by that of `debug` with such a result"
     result.append(Target(text, _growth_of_memory(run, "token"), 1))
-    result += _rollout_targets(run)
     text = "rolling restart: seconds a node beyond `docker restart` and connecting"
     medians = {way: statistics.median(cycles) for way, cycles in (run.restarts or {}).items()}
     result.append(Target(text, medians["role"] - medians["bare"] if medians else None, 1))
@@ -181,7 +181,8 @@ def _growth_of_cost(run: Run, subject: str, figure: Callable[[Sample], float]) -
     )
 
 
-def _rollout_targets(run: Run) -> list[Target]:
+def rollout_targets(run: Run) -> list[Target]:
+    """Return the promises about first roll-outs with what was measured for them: 20 forks."""
     result = []
     for clients in sorted({rollout.clients for rollout in run.rollouts if rollout.way == "debug"}):
         for way in ("apply", "role"):
@@ -205,9 +206,12 @@ Figure = Callable[[Rollout], float]
 def _of_rollouts(
     run: Run, figure: Figure, clients: int, way: str, nodes: int = 1, spread: bool = False
 ) -> dict[int, float]:
-    """Return round → figure."""
+    """Return round → figure; the median of what a round holds several times."""
     wanted = (clients, way, nodes, spread)
-    return {r.round: figure(r) for r in run.rollouts if (r.clients, r.way, r.nodes, r.spread) == wanted}
+    found = [r for r in run.rollouts if (r.clients, r.way, r.nodes, r.spread) == wanted]
+    return {
+        number: statistics.median(figure(r) for r in found if r.round == number) for number in {r.round for r in found}
+    }
 
 
 def _net(
@@ -265,10 +269,9 @@ def _growth(figure: float, yardstick: float) -> float:
     return figure / yardstick if yardstick > 0 else math.inf
 
 
-def show_targets(run: Run) -> str:
-    """Return the table of the targets."""
-    head = ("target (20 forks, converged)", "wanted", "measured", "by CPU time", "")
-    return _table(head, [target.row() for target in targets(run)])
+def show_targets(found: Iterable[Target]) -> str:
+    """Return the table of some targets."""
+    return _table(("target (20 forks)", "wanted", "measured", "by CPU time", ""), [target.row() for target in found])
 
 
 def show_figures(run: Run) -> str:
@@ -294,25 +297,26 @@ def show_restarts(run: Run) -> str:
 
 
 def show_rollouts(run: Run) -> str:
-    """Return the table of the roll-outs; empty where none was measured."""
+    """Return the tables of the roll-outs; empty where none was measured."""
     if not run.rollouts:
         return ""
     rows = []
     for clients, nodes, spread, way in dict.fromkeys((r.clients, r.nodes, r.spread, r.way) for r in run.rollouts):
         by = [_of_rollouts(run, figure, clients, way, nodes, spread).values() for figure in (by_clock, by_cpu)]
         net = statistics.median(_net(run, by_clock, clients, way, nodes, spread).values()) if way in RUNS else None
+        times = sum((r.clients, r.nodes, r.spread, r.way) == (clients, nodes, spread, way) for r in run.rollouts)
         rows.append((
             WAYS[way],
             f"{clients:,}",
             f"{nodes}{', each on a host' if spread else ''}",
-            str(len(by[0])),
+            str(times),
             f"{statistics.median(by[0]):.2f}",
             f"{statistics.median(by[1]):.2f}",
             "" if net is None else f"{net:.2f}",
         ))  # fmt: skip
     head = ("", "clients", "Coreapps a client", "times measured", "seconds", "CPU seconds",
             "seconds without the restart command")  # fmt: skip
-    return f"\n### First roll-out of a setting that needs a restart\n\n{_table(head, rows)}"
+    return f"{show_targets(rollout_targets(run))}\n{_table(head, rows)}"
 
 
 def _order(cell: Cell) -> tuple[int, int, int, bool]:
@@ -342,14 +346,16 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def replace_figures(document: Path, run: Run) -> None:
+def replace_figures(document: Path, run: Run, marks: tuple[str, str] = FIGURES) -> None:
     """Put the tables between the two marks of the document."""
     text = document.read_text()
-    before, begin, rest = text.partition(FIGURES_BEGIN)
-    _replaced, end, after = rest.partition(FIGURES_END)
+    before, begin, rest = text.partition(marks[0])
+    _replaced, end, after = rest.partition(marks[1])
     if not begin or not end:
         raise ValueError(f"{document} lacks the marks of the figures")
     about = ", ".join(f"{name} {value}" for name, value in run.about.items())
-    tables = f"{show_targets(run)}\n{show_figures(run)}{show_rollouts(run)}{show_restarts(run)}"
-    figures = f"Made by `{COMMAND}`: {about}.\n\n{tables}"
-    document.write_text(f"{before}{begin}\n\n{PICTURE}\n{figures}\n{end}{after}")
+    made = f"Made by `{COMMANDS[marks]}`: {about}."
+    tables = f"{PICTURE}\n{made}\n\n{show_targets(targets(run))}\n{show_figures(run)}{show_restarts(run)}"
+    if marks == ROLLOUTS:
+        tables = f"{made}\n\n{show_rollouts(run)}"
+    document.write_text(f"{before}{begin}\n\n{tables}\n{end}{after}")
