@@ -46,7 +46,7 @@ def _settle(cluster: Deployment) -> None:
     cluster.forget()
 
 
-@pytest.mark.parametrize("gone", ["omit", "disconnected"])
+@pytest.mark.parametrize("gone", ["omit", pytest.param("disconnected", marks=pytest.mark.thorough)])
 def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
     ansible: AnsibleCommands, trio: Deployment, tmp_path: Path, gone: str
 ) -> None:
@@ -70,7 +70,10 @@ def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
     assert most_down(trio) == 1
 
 
-@pytest.mark.parametrize("hosts", [{"solo": NODES}, None], ids=["one-host", "a-host-each"])
+@pytest.mark.parametrize(
+    "hosts",
+    [pytest.param({"solo": NODES}, id="one-host", marks=pytest.mark.thorough), pytest.param(None, id="a-host-each")],
+)
 def test_stand_by_that_stays_down_is_not_forgotten(
     ansible: AnsibleCommands, new_cluster: NewDeployment, tmp_path: Path, hosts: dict[str, list[str]] | None
 ) -> None:

@@ -169,7 +169,7 @@ def test_directory_that_others_may_write_to_is_refused(ansible: AnsibleCommands,
     assert (single.writes(), single.starts()) == ([], [])
 
 
-@pytest.mark.parametrize("serial", [1, 3])
+@pytest.mark.parametrize("serial", [1, pytest.param(3, marks=pytest.mark.thorough)])
 def test_notify_of_a_user_restarts_each_node_once_whatever_the_batches(
     ansible: AnsibleCommands, trio: Deployment, serial: int
 ) -> None:
