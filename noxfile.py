@@ -32,12 +32,12 @@ from common import (  # noqa: E402
     COLLECTION_PATH,
     COLLECTIONS,
     EMULATOR,
+    PIP,
     REQUIREMENTS,
     Missing,
     SetupFailed,
     can_install,
     install_packages,
-    pip,
 )
 from control_plane import ASSETS_VARIABLE, ensure_control_plane  # noqa: E402
 from dependencies import collection_files, copy_collection, ensure_collections  # noqa: E402
@@ -568,7 +568,7 @@ def build_execution_environment(session: Session, docker: str, artifact: Path) -
     packages = ("ansible-core", "ansible-runner", "bindep", "dumb-init==1.2.5", "packaging", "pip", "pyyaml")
     wheels = ("--only-binary", ":all:", "--python-version", version, "--dest", str(place / "wheels"))
     requirements = ("--requirement", str(ROOT / "meta" / "ee-requirements.txt"))
-    session.run(*pip(), "download", *wheels, *requirements, *packages, external=True, silent=True)
+    session.run(*PIP, "download", *wheels, *requirements, *packages, external=True, silent=True)
     definition = {
         "version": 3,
         "images": {"base_image": {"name": BASE_IMAGE}},

@@ -22,6 +22,7 @@ REQUIREMENTS = ROOT / "tests" / "setup" / "requirements"
 
 COLLECTION_PATH = Path("ansible_collections") / "wabiz" / "onprem"
 
+PIP = (sys.executable, "-m", "pip")  # the one beside the nox that runs this
 APT = ("apt-get", "--quiet", "--option", "DPkg::Lock::Timeout=300", "--option", "Acquire::Retries=3")
 TAIL_LINES = 40
 
@@ -73,8 +74,3 @@ def install_packages(packages: Mapping[str, str]) -> None:
 def can_install() -> bool:
     """Return whether packages can be installed from here."""
     return os.geteuid() == 0 and shutil.which("apt-get") is not None
-
-
-def pip() -> list[str]:
-    """Return the command of a pip: the one beside the nox that runs this."""
-    return [sys.executable, "-m", "pip"]

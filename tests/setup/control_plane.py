@@ -20,16 +20,11 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
 PACKAGES = {"golang-go": "go", "etcd-server": "etcd", "dpkg-dev": "dpkg-source", "rsync": "rsync"}
 APT_SOURCES = Path("/etc/apt")
 # A target, and what the makefile above it would tell: there is none for this alone.
-GENERATED = (
-    "pkg/generated/openapi/zz_generated.openapi.go",
-    "CALLED_FROM_MAIN_MAKEFILE=1",
-    "OUT_DIR=_output",
-    "BIN_DIR=_output/bin",
-    "META_DIR=.make",
-    "GENERATED_FILE_PREFIX=zz_generated.",
-    "PRJ_SRC_PATH=k8s.io/kubernetes",
-    "KUBE_VERBOSE=1",
-)
+GENERATED = [
+    *("pkg/generated/openapi/zz_generated.openapi.go", "CALLED_FROM_MAIN_MAKEFILE=1", "KUBE_VERBOSE=1"),
+    *("META_DIR=.make", "OUT_DIR=_output", "BIN_DIR=_output/bin"),
+    *("GENERATED_FILE_PREFIX=zz_generated.", "PRJ_SRC_PATH=k8s.io/kubernetes"),
+]
 
 
 def ensure_control_plane() -> Path:
@@ -73,10 +68,9 @@ def _build(place: Path) -> None:
         # What is built answers a few requests a second: compiled fast, not for speed.
         env |= {"GOGCFLAGS": "all=-N -l -dwarf=false", "GOGC": "300"}
         # All generated code but this is in the source; `make` itself would generate it all anew.
-        generated = ["make", "--file=build/root/Makefile.generated_files", *GENERATED]
-        require(generated, what="generate Kubernetes' OpenAPI", env=env, cwd=tree)
-        programs = [f"cmd/{program}" for program in PROGRAMS if program.startswith("kube-")]
-        require(["hack/make-rules/build.sh", *programs], what="build Kubernetes", env=env, cwd=tree)
+        require(["make", "--file=build/root/Makefile.generated_files", *GENERATED], what="OpenAPI", env=env, cwd=tree)
+        build = ["hack/make-rules/build.sh", *(f"cmd/{program}" for program in PROGRAMS[1:])]
+        require(build, what="build Kubernetes", env=env, cwd=tree)
         place.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(dir=place.parent))
         for program in PROGRAMS:

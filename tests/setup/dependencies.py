@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from common import CACHE, COLLECTION_PATH, COLLECTIONS, COPIES, ROOT, SetupFailed, pip, require, say
+from common import CACHE, COLLECTION_PATH, COLLECTIONS, COPIES, PIP, ROOT, SetupFailed, require, say
 
 # Each range, and the package, holds releases that run on ansible-core 2.16 as well as on the newest.
 NEEDED = {
@@ -51,7 +51,7 @@ def ensure_collections() -> None:
 
 def _unpack_package() -> None:
     with tempfile.TemporaryDirectory(dir=CACHE) as directory:
-        download = [*pip(), "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
+        download = [*PIP, "download", "--quiet", "--no-deps", "--no-cache-dir", "--only-binary=:all:"]
         require([*download, "--python-version", "3.12", "--dest", directory, PACKAGE], what=f"download {PACKAGE}")
         (wheel,) = Path(directory).glob("ansible-*.whl")
         with zipfile.ZipFile(wheel) as archive:

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import CACHE, EMULATOR, LOGS, Missing, SetupFailed, can_install, install_packages, pip, require, say
+from common import CACHE, EMULATOR, LOGS, PIP, Missing, SetupFailed, can_install, install_packages, require, say
 
 PACKAGES = {"docker.io": "dockerd", "docker-compose": "docker-compose", "mmdebstrap": "mmdebstrap", "podman": "podman"}
 ANSWER_SECONDS = 20.0
@@ -66,9 +66,7 @@ def ensure_engine() -> Engine:
     """Return a running engine; install and start one if that is possible (root, Debian or Ubuntu)."""
     if (engine := running_engine()) is None:
         if not can_install():
-            raise Missing(
-                "no Docker engine with Compose answers; only root on Debian or Ubuntu can install it from here"
-            )
+            raise Missing("no Docker engine with Compose answers; only root on Debian or Ubuntu can install it here")
         install_packages(PACKAGES)
         if _answering_client() is None:
             _start_daemon()
@@ -101,9 +99,8 @@ def _answering_client() -> Path | None:
 def _compose(docker: Path) -> tuple[str, ...] | None:
     if _succeeds([str(docker), "compose", "version"]):
         return (str(docker), "compose")
-    if standalone := shutil.which("docker-compose"):
-        return (standalone,)
-    return None
+    standalone = shutil.which("docker-compose")
+    return (standalone,) if standalone else None
 
 
 def _succeeds(command: list[str]) -> bool:
@@ -144,7 +141,7 @@ def ensure_images(engine: Engine) -> None:
     if STAMP.exists() and STAMP.read_text() == _state(engine):
         return
     say("  images: " + ", ".join(IMAGES))
-    env = os.environ | {"BASE_IMAGE": BASE_IMAGE, "PIP": " ".join(pip()), "DOCKER": str(engine.docker)}
+    env = os.environ | {"BASE_IMAGE": BASE_IMAGE, "PIP": " ".join(PIP), "DOCKER": str(engine.docker)}
     require([BUILD_SCRIPT, CLIENT_VERSION], what="build the images", env=env)
     STAMP.write_text(_state(engine))
 
