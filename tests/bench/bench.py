@@ -34,7 +34,7 @@ from report import (
     targets,
 )
 from restart_overhead import take_restarts
-from rollouts import QUICK_SHAPES, SHAPES, take_rollouts
+from rollouts import QUICK_SHAPES, SHAPES, Shape, take_rollouts
 from ssh_server import find_server, private_connections, running_ssh_server
 from subjects import FULL, PLAYBOOKS, QUICK, SUBJECTS, Block, Cell, round_of
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     CACHE.mkdir(parents=True, exist_ok=True)
     # SIGTERM cleans up as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    shapes = QUICK_SHAPES if options.quick else SHAPES
+    shapes: Sequence[Shape] = QUICK_SHAPES if options.quick else SHAPES
     if options.rounds:
         shapes = tuple(dataclasses.replace(shape, rounds=min(shape.rounds, options.rounds)) for shape in shapes)
     if options.rollouts:
