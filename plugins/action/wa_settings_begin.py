@@ -206,7 +206,8 @@ class ActionModule(RoleAction):
         """Keeps addresses that are of one client, as far as it is known, with the host that came first."""
         first: Result = {"host": self._own, "connection": self._connection_options(), "of": []}
         known: Result = recall("addresses", self._cluster) or first
-        keep({**known, "of": [*known["of"], *addresses]}, "addresses", self._cluster)
+        if new := [address for address in addresses if address not in known["of"]]:
+            keep({**known, "of": [*known["of"], *new]}, "addresses", self._cluster)
 
     def _may_restart(self) -> bool:
         return self._values["restart"] != "never" and "restart" in self._selected()

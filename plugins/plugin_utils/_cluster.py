@@ -59,6 +59,7 @@ class Inventory:
         self._own = str(task_vars["inventory_hostname"])
         self._hostvars = task_vars["hostvars"]
         self._raw_own = self._hostvars.raw_get(self._own)
+        self._known: dict[str, Mapping[str, Any]] = {}
         self._for_all = {
             name: value
             for name, value in task_vars.items()
@@ -74,8 +75,10 @@ class Inventory:
         """What the present task's variables would be on another host."""
         if host == self._own:
             return self._task_vars
-        raw = self._hostvars.raw_get(host)
-        return {**_DEFAULTS, **raw, **self._for_all, "hostvars": self._hostvars, "groups": self._task_vars["groups"]}
+        if host not in self._known:
+            magic = {"hostvars": self._hostvars, "groups": self._task_vars["groups"]}
+            self._known[host] = {**_DEFAULTS, **self._hostvars.raw_get(host), **self._for_all, **magic}
+        return self._known[host]
 
     def hosts_of(self, cluster: str) -> list[str]:
         """The hosts of a cluster, in the inventory's order.

@@ -36,6 +36,9 @@ RUN = secrets.token_hex(8)
 _MAIN = os.getpid()
 
 _CIPHER: Any = fernet and fernet.Fernet(fernet.Fernet.generate_key())
+if _CIPHER is not None:
+    # The first use looks up the algorithms, which each worker would do anew.
+    _CIPHER.decrypt(_CIPHER.encrypt(b""))
 _PREFIX = "wabiz-onprem"
 
 

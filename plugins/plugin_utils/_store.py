@@ -32,6 +32,9 @@ _VOLATILE = ("overlay", "aufs", "fuse-overlay", "fuse.fuse-overlay", "unionfs")
 _UNREADABLE = "cannot be read;"
 _LOCK_SECONDS = 30.0
 _LOCK_POLL = 0.01
+# Directories here that the shell below has found usable for this process, which ends with its task; each with what
+# C(swap) was told of places that may go with a container.
+_examined: set[tuple[str, bool]] = set()
 
 _EXAMINE = r"""
 examine() {
@@ -192,48 +195,66 @@ class FileStore:
             return None
 
     def _others_here(self) -> Iterator[tuple[str, str]]:
-        directory = Path(self._directory)
-        for path in sorted(directory.glob("*.json")) if self._needle and directory.is_dir() else ():
-            if path.name.endswith(self._suffix) and str(path) != self.name:
-                with contextlib.suppress(OSError):
-                    text = path.read_bytes().decode(errors="replace")
-                    if self._needle in text:
-                        yield str(path), text
+        if not self._needle:
+            return
+        # Names first: a controller may have the records of a thousand hosts here.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in sorted(one for one in Path(self._directory).iterdir() if one.name.endswith(self._suffix)):
+                if str(path) != self.name:
+                    with contextlib.suppress(OSError):
+                        text = path.read_bytes().decode(errors="replace")
+                        if self._needle in text:
+                            yield str(path), text
 
     def read(self) -> Place:
         return self._call(_READ, needle=self._needle, suffix=self._suffix, also=_ALSO)
 
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
-        if volatile is None and self._host.is_here:
+        if self._host.is_here and (volatile is None or self._is_examined(volatile)):
             return self._swap_here(old, new)
         expected = "absent" if old is None else "present"
         allowed, known = ("yes" if fact else "no" for fact in (volatile, volatile is None))
-        return self._call(_SWAP, old=old, expected=expected, new=new, volatile=allowed, known=known)
+        found = self._call(_SWAP, old=old, expected=expected, new=new, volatile=allowed, known=known)
+        was_written = found.unusable is None and (volatile or not found.volatile)
+        if self._host.is_here and volatile is not None and was_written:
+            _examined.add((self._directory, volatile))
+        return found
+
+    def _is_examined(self, volatile: bool) -> bool:
+        """Whether the shell would find nothing new at this place: the record of another host was changed there."""
+        return (self._directory, volatile) in _examined and not Path(self.name).is_symlink()
 
     def _swap_here(self, old: str | None, new: str | None) -> Place:
         """What the lines of the shell do at a place that was examined before, without their processes. Raises Problem.
 
-        Each of them would cost more than all the rest that a restart takes here.
+        Each of them would cost more than all the rest that a restart takes here. The lock is held for the comparison
+        and the replacement only: all hosts of a fleet without machines may have their records in one directory.
         """
         try:
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
             try:
-                _lock(directory)
-                present = _one_end(self._text_here())
-                if present == _one_end(old):
-                    self._replace_here(_one_end(new))
-                    present = _one_end(new)
+                with self._draft(_one_end(new)) as draft:
+                    _lock(directory)
+                    present = _one_end(self._text_here())
+                    swaps = present == _one_end(old)
+                    if swaps and draft is not None:
+                        draft.replace(self.name)
+                    elif swaps:
+                        Path(self.name).unlink(missing_ok=True)
+                    fcntl.flock(directory, fcntl.LOCK_UN)
+                if swaps:
                     os.fsync(directory)
-                return Place(present)
+                return Place(_one_end(new) if swaps else present)
             finally:
-                os.close(directory)  # with its lock
+                os.close(directory)
         except OSError as error:
             raise Problem(f"{self.name}: {error.strerror or error}") from None
 
-    def _replace_here(self, text: str | None) -> None:
-        own = Path(self.name)
+    @contextlib.contextmanager
+    def _draft(self, text: str | None) -> Iterator[Path | None]:
+        """A file beside the record with this text, which is gone after the block, or has become the record."""
         if text is None:
-            own.unlink(missing_ok=True)
+            yield None
             return
         handle, name = tempfile.mkstemp(prefix=".draft.", dir=self._directory)
         draft = Path(name)
@@ -242,7 +263,7 @@ class FileStore:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            draft.replace(own)
+            yield draft
         finally:
             draft.unlink(missing_ok=True)
 

@@ -269,6 +269,40 @@ def test_a_place_that_was_examined_needs_no_shell(here: FileStore, place: Path) 
     assert here.swap(None, "two").text == "two\n"
 
 
+class Once(Shell):
+    """This machine, which counts what is run on it."""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(SHELLS[0], is_here=True, **facts)
+        self.count = 0
+
+    def run(self, command: str) -> str:
+        self.count += 1
+        return super().run(command)
+
+
+def test_hosts_that_are_this_machine_have_their_directory_examined_once(place: Path) -> None:
+    host = Once()
+    for name in ("c@1.json", "c@2.json", "c@3.json"):
+        assert FileStore(host, str(place), name).swap(None, name, False) == Place(f"{name}\n")
+    assert (host.count, sorted(path.name for path in place.iterdir())) == (1, ["c@1.json", "c@2.json", "c@3.json"])
+    # What was asked with another answer to this question says nothing here, and a link is looked at again.
+    assert FileStore(host, str(place), "c@4.json").swap(None, "4", True).text == "4\n"
+    (place / "c@5.json").symlink_to(place / "c@1.json")
+    refused = FileStore(host, str(place), "c@5.json").swap(None, "5", False)
+    assert (refused.unusable, host.count) == (f"{place} holds a record that is a symbolic link", 3)
+
+
+def test_a_directory_here_that_is_refused_is_examined_each_time(place: Path, tmp_path: Path) -> None:
+    host = Once(faults=programs(tmp_path / "bin", stat="echo overlayfs"))
+    stores = [FileStore(host, str(place), name) for name in ("c@1.json", "c@2.json")]
+    assert [store.swap(None, "new", False) for store in stores] == [Place(volatile=True)] * 2
+    assert not place.exists()
+    # With consent, the directory is made by the first one.
+    assert [store.swap(None, "new", True).text for store in stores] == ["new\n"] * 2
+    assert host.count == 3
+
+
 @pytest.mark.parametrize(("old", "new"), [(None, "mine"), ("else", "mine"), ("else", None)])
 def test_a_change_that_came_too_late_changes_nothing_here_either(
     here: FileStore, place: Path, old: str | None, new: str | None
