@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from ansible.errors import AnsibleError
 from ansible.utils.display import Display
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._checks import InvalidOptions
@@ -30,6 +31,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     alone,
     append,
     claim,
+    drop,
     keep,
     recall,
     set_claim,
@@ -42,7 +44,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Sent,
     Unreadable,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role, with_origin
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Unreachable
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
@@ -141,7 +143,7 @@ class ActionModule(RoleAction):
                 f"{PREFIX}api_delegate: this playbook calls the API from the controller (with the Python package "
                 "requests) or from the host itself; for another host use the role in a play of your own"
             )
-        options = self._declared()[0] if "settings" in self._selected() else None
+        options, self._origins = self._declared() if "settings" in self._selected() else (None, {})
         is_reset = options is None or options.get("state") == "absent"
         self._providers: list[dict[str, Any]] | None = None if is_reset else self._values["media_providers"]
         said = repr((options, self._providers))
@@ -226,6 +228,8 @@ class ActionModule(RoleAction):
         if options is not None and not undecided:
             found = self._settings(options, record.sent if record is not None else None)
             if found.get("failed"):
+                found["msg"] = with_origin(str(found.get("msg")), self._origins)
+                found.update(_conclusion(_summary(pending=record.labels() if record is not None else [])))
                 if record is not None and record.returning is not None:
                     found["msg"] = (
                         f"{found.get('msg')}. {record.returning.name} on {self._own} was stopped by an earlier run and "
@@ -282,7 +286,9 @@ class ActionModule(RoleAction):
         pending = record.labels() if record is not None else []
         summary = _summary(found.get("changed_settings", []), pending)
         if found.get("changed") or pending:
-            self._say(summary_line(self._cluster, summary, bool(self._task.check_mode), self._may_restart()))
+            only_on = "" if self._single else self._own
+            check_mode = bool(self._task.check_mode)
+            self._say(summary_line(self._cluster, summary, check_mode, self._may_restart(), only_on))
         shown = {"ansible_stats": report(self._own, summary)} if self._values["report"] else {}
         return {**shown, **_conclusion(summary)}
 
@@ -343,13 +349,19 @@ class ActionModule(RoleAction):
             )
 
     def _comes_first(self, kind: str) -> bool:
-        """Whether nobody of the cluster has come here as often as this host."""
+        """Whether nobody of the cluster has come here as often as this host, and no other host is about to restart all
+        of it for a change."""
         with alone("turns", self._cluster, kind):
             turn = int(recall("turn", self._own, self._cluster, kind) or 0) + 1
             keep(turn, "turn", self._own, self._cluster, kind)
             last = int(recall("turns", self._cluster, kind) or 0)
             keep(max(turn, last), "turns", self._cluster, kind)
-        return turn > last
+            # What has failed meanwhile does not come to its handlers.
+            other = recall("awaited", self._cluster)
+            awaited = other not in (None, self._own) and other in self._vars["ansible_play_hosts"]
+            if other == self._own:
+                drop("awaited", self._cluster)
+        return turn > last and not (kind == "handler" and awaited)
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)
@@ -373,9 +385,10 @@ class ActionModule(RoleAction):
                 continue
             clusters.add(carried["cluster"])
             self._cluster = carried["cluster"]
+            first = len(carried["members"]) == 1 or self._comes_first("handler")
             if name in waiting and carried["wanted"]["settings"]:
                 restarts += carried["restarts"]  # all Coreapps of the cluster
-            elif carried["may_restart"] and (len(carried["members"]) == 1 or self._comes_first("handler")):
+            elif carried["may_restart"] and first:
                 again = {
                     **carried,
                     "id": secrets.token_hex(8),
@@ -394,6 +407,9 @@ class ActionModule(RoleAction):
         """The handler that the role notifies: what the role has written down on this host in this run."""
         self._own = str(self._vars["inventory_hostname"])
         carried = [recall("context", name) for name in take("demands", self._own)]
+        for one in carried:
+            if one and recall("awaited", one["cluster"]) == self._own:
+                drop("awaited", one["cluster"])
         left = {what: [item for one in carried if one for item in one[what]] for what in ("steps", "restarts")}
         return self._done_or_left(**left)
 
@@ -500,7 +516,7 @@ class ActionModule(RoleAction):
             members = dict.fromkeys(hosts, self._member)
             for host in hosts:
                 if host != self._own:
-                    member = inventory.member(host)
+                    member = self._other_member(inventory, host)
                     options = self._module_defaults(member.backend, inventory.variables(host))
                     members[host] = replace(member, options=options)
                     refusal = BACKENDS[members[host].backend].refusal(members[host])
@@ -531,6 +547,14 @@ class ActionModule(RoleAction):
         )
         append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))
+
+    def _other_member(self, inventory: Inventory, host: str) -> Member:
+        """What is declared of another host's containers. Raises Problem, which names that host."""
+        try:
+            return inventory.member(host)
+        except (AnsibleError, InvalidVariables) as problem:
+            said = " ".join(str(problem).split())
+            raise Problem(f"{host}, which belongs to cluster {self._cluster} as well: {said}") from None
 
     def _reached_from_here(self, inventory: Inventory, members: Mapping[str, Member]) -> tuple[str, ...]:
         """The hosts whose steps need no task of their own: in a fleet without machines, every host is this one."""

@@ -188,7 +188,9 @@ def _in_one_line(entry: Entry) -> str:
 
 def _difference_in_words(difference: Mapping[str, Any]) -> str:
     """One difference, without values that are too long for a line."""
-    current, wanted = (_shortened(as_text(difference[which])) for which in ("current", "wanted"))
+    current, wanted = (
+        '""' if difference[which] == "" else _shortened(as_text(difference[which])) for which in ("current", "wanted")
+    )
     values = f"{current or 'not reported'} -> {wanted or 'none'}"
     if difference["secret_changed"]:
         values = f"{current} (the secret in it differs)"

@@ -250,5 +250,8 @@ def _hand_over(work: Work) -> Result:
     if not items or context.by_itself:
         return {"restarts": items}
     append("demands", context.host, context.id)
+    if work.wanted.settings:
+        # All Coreapps of the cluster restart for it, so nobody else has to see to a handler that is notified as well.
+        keep(context.host, "awaited", context.cluster)
     # A handler is told by a change only.
     return {"restarts": items, "changed": True}

@@ -9,6 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -59,6 +60,18 @@ def in_words_of_the_role(message: str) -> str:
     """A message of the module, whose options are variables of the role."""
     option, colon, rest = message.partition(": ")
     return f"{PREFIX}{option}: {rest}" if colon and PREFIX + option in NAMES else message
+
+
+def with_origin(message: str, origins: Mapping[str, str]) -> str:
+    """A message with the variable of the role that says the setting it names.
+
+    origins: dotted name of a setting to variable, as C(declaration) gives them.
+    """
+    # What is supported is no part of what is wrong.
+    words = set(re.findall(r"[\w.]+\w", message.partition("Supported parameters")[0]))
+    named = [name for name in origins if words & {name, f"settings.{name}", f"extra_settings.{name}"}]
+    said = sorted({origins[name] for name in named})
+    return f"{message} (declared in {' and '.join(said)})" if said else message
 
 
 class RoleAction(DirectAction):

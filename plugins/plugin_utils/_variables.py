@@ -86,6 +86,12 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
     given: rendered variables in plain types; what is None or an empty text counts as not given.
     """
     said = {name: value for name, value in given.items() if name in NAMES and value is not None and value != ""}
+    for name, value in said.items():
+        if _SPEC[name[len(PREFIX) :]]["type"] == "list" and isinstance(value, str) and value.lstrip().startswith("["):
+            raise InvalidVariables(
+                f"{name}: is the text of a list, not a list; an inventory in the INI format cannot say one, so put it "
+                "into a YAML file such as group_vars/all.yml"
+            )
     providers = said.get(PREFIX + "media_providers")
     try:
         for one in providers if isinstance(providers, (list, tuple)) else ():

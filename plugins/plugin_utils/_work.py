@@ -1258,14 +1258,23 @@ def declared_values(settings: Mapping[str, Any], names: set[str] | frozenset[str
     return {dotted(path): value for path, value in declared.items() if dotted(path) in names}
 
 
-def summary_line(cluster: str, summary: Mapping[str, Sequence[str]], check_mode: bool, may_restart: bool = True) -> str:
-    """One line for one client: what changed, what restarted, what is pending."""
+def summary_line(
+    cluster: str, summary: Mapping[str, Sequence[str]], check_mode: bool, may_restart: bool = True, only_on: str = ""
+) -> str:
+    """One line for one client: what changed, what restarted, what is pending.
+
+    only_on: the one host of a cluster whose record has been read.
+    """
     change, restart = ("would change", "would restart") if check_mode else ("changed", "restarted")
     parts = [f"{change}: {', '.join(summary['changed_settings'])}"] if summary["changed_settings"] else []
     parts += [f"{restart}: {', '.join(summary['restarted'])}"] if summary["restarted"] else []
-    if not (check_mode and summary["restarted"]):
+    if check_mode and summary["restarted"]:
+        left = [name for name in summary["pending"] if name not in summary["restarted"]]
+        parts += [f"would stay pending: {', '.join(left)}"] if left else []
+    else:
         held = ", left by this run" if summary["pending"] and not may_restart else ""
-        parts.append(f"pending restarts: {', '.join(summary['pending']) or 'none'}{held}")
+        where = f" on {only_on}" if only_on else ""
+        parts.append(f"pending restarts{where}: {', '.join(summary['pending']) or 'none'}{held}")
     return f"{cluster}: {'; '.join(parts)}"
 
 

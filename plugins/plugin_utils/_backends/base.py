@@ -10,6 +10,7 @@ This module is private to the collection.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node, file_name, file_suffix
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Host, Problem, Store
 
-__all__ = ["Backend", "Host", "Member", "Problem", "Store", "member_from_json", "only"]
+__all__ = ["Backend", "Host", "Member", "Problem", "Store", "member_from_json", "only", "within"]
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,34 @@ class Backend:
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
         """Stops the node, within C(stop_timeout) seconds, and starts it again. Raises Problem.
 
-        patience: seconds to wait for it, where the backend itself has to wait.
+        patience: seconds to wait for it beyond that.
         """
         raise NotImplementedError
+
+
+def within(seconds: float, command: str) -> str:
+    """Lines of a POSIX shell that end a command which takes longer, if the host has a C(timeout) that can.
+
+    They run it in a shell of its own, since it may be a word of the shell.
+    """
+    return _WITHIN.format(seconds=f"{seconds:.0f}", command=shlex.quote(command))
+
+
+_WITHIN = """\
+if timeout -k 10 5 true 2>/dev/null; then
+  begun=$(date +%s)
+  timeout -k 10 {seconds} /bin/sh -c {command}
+  code=$?
+  # What takes no notice is killed, as others may have killed it.
+  case $code in
+    124|137) test $(($(date +%s) - begun)) -lt {seconds} ||
+      {{ echo 'it has not ended within {seconds} s, and was stopped'; exit 1; }};;
+  esac
+  exit $code
+else
+  {{ eval {command}; }}
+fi
+"""
 
 
 def only(nodes: Sequence[Node], node: Node) -> Node | None:

@@ -11,7 +11,13 @@ from __future__ import annotations
 
 import shlex
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Host, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import (
+    Backend,
+    Host,
+    Member,
+    Problem,
+    within,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
 
 # Words of the shell, such as test, count as well: it is the shell that runs the command.
@@ -48,4 +54,4 @@ class Command(Backend):
 
     @classmethod
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
-        host.run(shlex.join([*member.command, node.name]))
+        host.run(within(stop_timeout + patience, shlex.join([*member.command, node.name])))

@@ -18,7 +18,13 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Host, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import (
+    Backend,
+    Host,
+    Member,
+    Problem,
+    within,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import COREAPP, MASTER, Node
 
 IMAGE_PATTERN = r"whatsapp\.biz/coreapp"
@@ -191,7 +197,8 @@ class _Engine(Backend):
 
     @classmethod
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
-        cls._run(host, f"{cls.program} restart -t {stop_timeout:d} {shlex.quote(node.id or node.name)} >/dev/null")
+        command = f"{cls.program} restart -t {stop_timeout:d} {shlex.quote(node.id or node.name)} >/dev/null"
+        cls._run(host, within(stop_timeout + patience, command))
 
 
 class Docker(_Engine):

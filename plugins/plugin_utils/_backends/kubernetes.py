@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import count
 from typing import Any
 
 from ansible.plugins.loader import module_loader
@@ -37,7 +38,10 @@ _META_MASTERS = re.compile(r"masterapp|whatsapp-master(-deployment)?|.+-master")
 _LABELS = ("type", "name", "app.kubernetes.io/name", "app.kubernetes.io/component")
 # Who a Deployment belongs to, as Helm writes it.
 _RELEASES = ("app.kubernetes.io/instance", "release")
-_POLL = 1.0  # seconds
+# Seconds between two looks at a roll-out. Each is a module that takes a second or two of processor time to ask, and no
+# pod has ended and started before the first.
+_POLL = 3.0
+_LOOKS_AT_PODS = 2  # so many for one at the Deployment, which says when it gives up
 
 
 def _metadata(resource: Resource) -> Mapping[str, Any]:
@@ -295,19 +299,22 @@ class Kubernetes(Backend):
     def _await_successor(cls, host: Host, member: Member, deployment: Resource, node: Node, patience: float) -> None:
         """Waits until the pod is gone and as many as there should be are ready. Raises Problem, with the reason."""
         end = time.monotonic() + patience
-        while True:
+        for number in count(1):
+            time.sleep(max(0.0, min(_POLL, end - time.monotonic())))
             pods = [pod for pod in cls._pods(host, member, [deployment]) if _belongs(pod, deployment)]
             new = [pod for pod in pods if _metadata(pod).get("uid") != node.id]
             ready = [pod for pod in new if is_ready(pod) and not _metadata(pod).get("deletionTimestamp")]
             if len(new) == len(pods) and len(ready) >= _replicas(deployment):
                 return
+            is_over = time.monotonic() >= end
+            if not is_over and number % _LOOKS_AT_PODS:
+                continue
             now = next((d for d in cls.deployments(host, member) if full_name(d) == full_name(deployment)), {})
             stuck = _stuck(now)
-            if stuck or time.monotonic() >= end:
+            if stuck or is_over:
                 trouble = next((f"{_metadata(pod).get('name')}: {_trouble(pod)}" for pod in new if _trouble(pod)), "")
                 counted = f"{len(ready)} of {_replicas(deployment)} pods are ready"
                 raise Problem("; ".join(part for part in (stuck, trouble, counted) if part))
-            time.sleep(_POLL)
 
     @classmethod
     def deployments(cls, host: Host, member: Member) -> list[Resource]:

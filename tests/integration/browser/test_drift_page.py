@@ -81,7 +81,7 @@ def test_matrix_shows_current_and_wanted_side_by_side(opened: Any) -> None:
     assert "Restart pending since" in text
     assert "callback_persist" in text
     failed = page.get_by_role("row").filter(has=page.get_by_role("link", name="wa0003"))
-    assert "connection refused" in failed.text_content()
+    assert "Connection refused" in failed.text_content()
     headings = page.get_by_role("columnheader").all_inner_texts()
     assert len(headings) == 5 + 25
     cells = row.locator("td.differs")
@@ -287,7 +287,7 @@ def test_phone_and_print_have_no_line_that_is_cut_off(opened: Any) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert page.locator(".key").first.is_hidden()
         text = page.locator("#fleet").inner_text()
-        assert "connection refused" in text
+        assert "Connection refused" in text
         assert "wa_settings_host_values" in text
         page.evaluate("location.hash = '#wa0006'")
         page.get_by_role("heading", level=2).wait_for()

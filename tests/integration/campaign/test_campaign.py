@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from support.campaigns import MESSAGES, OFF, OLDER, ON, campaign, collects, named, on_record, start_campaign
-from support.commands import PATHS, AnsibleCommands, CommandRun
+from support.commands import PATHS, AnsibleCommands, CommandRun, mostly
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.drifts import clients_of, run_drift
 from support.plays import ROLE, SHOW, changed, connect_all, most_down, required, restart_slowly, summary, words
@@ -208,7 +208,7 @@ def test_restart_never_leaves_it_pending(ansible: AnsibleCommands, new_single: N
     assert on_record(one) == [["campaign"]]
 
 
-@pytest.mark.parametrize("tags", [("--tags", "settings"), ("--skip-tags", "restart")])
+@pytest.mark.parametrize("tags", mostly(("--tags", "settings"), rest=[("--skip-tags", "restart")]))
 def test_tags_leave_it_pending(ansible: AnsibleCommands, new_single: NewDeployment, tags: tuple[str, str]) -> None:
     one = new_single()
     one.forget()
@@ -317,7 +317,7 @@ def test_record_that_cannot_be_read(ansible: AnsibleCommands, new_single: NewDep
 # --- others during a campaign ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["present", "replaced"])
+@pytest.mark.parametrize("state", mostly("replaced", rest=["present"]))
 @pytest.mark.parametrize("path", ["in-process", MODULE])
 def test_apply_leaves_the_key_alone_and_says_so(
     ansible: AnsibleCommands, new_single: NewDeployment, path: str, state: str
@@ -547,7 +547,7 @@ def _by_name(ansible: AnsibleCommands, hosts: dict[str, Any], playbook: str, *ar
     return ansible.run(["ansible-playbook", "-i", str(inventory), f"wabiz.onprem.{playbook}", *arguments])
 
 
-@pytest.mark.parametrize("playbook", ["campaign_begin", "campaign_end", "reset", "drift", "export"])
+@pytest.mark.parametrize("playbook", mostly("reset", "drift", rest=["campaign_begin", "campaign_end", "export"]))
 def test_target_that_matches_no_host_is_refused(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:
@@ -564,7 +564,7 @@ def test_target_that_matches_no_host_is_refused(
     assert one.client.verbs() == []
 
 
-@pytest.mark.parametrize("playbook", ["campaign_begin", "reset"])
+@pytest.mark.parametrize("playbook", mostly("reset", rest=["campaign_begin"]))
 def test_no_target_is_refused_with_limit_and_tags_and_if_it_is_empty(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:
@@ -585,7 +585,7 @@ def test_empty_target_is_refused_in_words(ansible: AnsibleCommands, new_single: 
         assert "target: it is empty" in words(run)
 
 
-@pytest.mark.parametrize("playbook", ["apply", "campaign_begin", "drift", "export", "reset"])
+@pytest.mark.parametrize("playbook", mostly("apply", "export", rest=["campaign_begin", "drift", "reset"]))
 def test_target_may_be_a_list_and_may_be_omitted(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:
@@ -606,7 +606,7 @@ def test_target_may_be_a_list_and_may_be_omitted(
         assert [bool(client.client.verbs()) for client in (one, two)] == asked, run.output
 
 
-@pytest.mark.parametrize("playbook", ["drift", "export"])
+@pytest.mark.parametrize("playbook", mostly("export", rest=["drift"]))
 def test_tags_that_apply_knows_leave_no_task_out(
     ansible: AnsibleCommands, new_single: NewDeployment, playbook: str
 ) -> None:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import pytest
 
-from support.commands import AnsibleCommands, CommandRun
+from support.commands import AnsibleCommands, CommandRun, mostly
 from support.deployments import Deployment, NewDeployment, apply
 from support.drifts import UNREACHABLE, clients_of, report_of, run_drift
 from support.emulator import PASSWORD
@@ -179,11 +179,16 @@ def test_after_apply_nothing_drifts_and_a_change_by_hand_is_all_that_does(
 @pytest.mark.parametrize(
     ("layers", "layer", "wanted"),
     [
-        ({}, "wa_settings_values", "warning"),
-        ({"group_values": "error"}, "wa_settings_group_values", "error"),
         ({"group_values": "error", "host_values": "fatal"}, "wa_settings_host_values", "fatal"),
         ({"host_values": "fatal", "overrides": "error"}, "wa_settings_overrides", "error"),
-        ({"host_values": "fatal", "overrides": ""}, "wa_settings_host_values", "fatal"),
+        *(
+            pytest.param(*layers, marks=pytest.mark.thorough)
+            for layers in (
+                ({}, "wa_settings_values", "warning"),
+                ({"group_values": "error"}, "wa_settings_group_values", "error"),
+                ({"host_values": "fatal", "overrides": ""}, "wa_settings_host_values", "fatal"),
+            )
+        ),
     ],
     ids=str,
 )
@@ -229,7 +234,7 @@ def test_settings_that_the_client_does_not_report(ansible: AnsibleCommands, new_
         assert clients_of(ansible)["one"]["state"] == "converged"
 
 
-@pytest.mark.parametrize("path", [{}, {"wabiz_direct_execution": False}], ids=["in-process", "module"])
+@pytest.mark.parametrize("path", mostly({}, rest=[{"wabiz_direct_execution": False}]), ids=["in-process", "module"])
 def test_media_providers_are_part_of_the_declaration(
     ansible: AnsibleCommands, new_single: NewDeployment, path: dict[str, Any]
 ) -> None:
@@ -268,7 +273,7 @@ def test_media_providers_are_part_of_the_declaration(
 
 
 @pytest.mark.parametrize(
-    "where", ["the host itself", "another host", "the controller by modules", "another host that is gone"]
+    "where", mostly("another host", "another host that is gone", rest=["the host itself", "the controller by modules"])
 )
 def test_api_that_only_another_host_reaches(ansible: AnsibleCommands, new_single: NewDeployment, where: str) -> None:
     calm, off = new_single("calm"), new_single("off")
@@ -403,7 +408,7 @@ def test_formats_and_directory(
     assert "1 client: 1 converged, 0 drifted, 0 pending, 0 failed" in run.stdout
 
 
-@pytest.mark.parametrize("where", ["import", "host", "both"])
+@pytest.mark.parametrize("where", mostly("both", rest=["import", "host"]))
 def test_variables_of_the_report_are_a_plays_or_a_hosts(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, where: str
 ) -> None:
@@ -451,7 +456,7 @@ def test_variables_of_the_report_may_lie_in_the_inventory(ansible: AnsibleComman
 
 
 @pytest.mark.parametrize("state", ["converged", "drifted", "pending", "failed"])
-@pytest.mark.parametrize("fail", [True, False, None])
+@pytest.mark.parametrize("fail", mostly(True, False, rest=[None]))
 def test_exit_code_is_chosen(
     ansible: AnsibleCommands, new_single: NewDeployment, state: str, fail: bool | None
 ) -> None:

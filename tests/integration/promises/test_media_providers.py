@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands, CommandRun
+from support.commands import AnsibleCommands, CommandRun, mostly
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.plays import ROLE, SHOW, changed, summary, tasks_done, words
 
@@ -42,8 +42,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "delegate": {"wabiz_direct_execution": False},
 }
 # What all ways have in common is shown for each; what the role makes of it for one.
-FIRST_WAYS = ["controller", "host", pytest.param("delegate", marks=pytest.mark.thorough)]
-MOST_WAYS = ["controller", *(pytest.param(way, marks=pytest.mark.thorough) for way in ("host", "delegate"))]
+FIRST_WAYS = mostly("controller", "host", rest=["delegate"])
+MOST_WAYS = mostly("controller", rest=["host", "delegate"])
 
 
 def _with(deployment: Deployment, *providers: Mapping[str, Any]) -> Deployment:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.commands import AnsibleCommands
+from support.commands import AnsibleCommands, mostly
 from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply
 from support.plays import (
     SHOW,
@@ -46,7 +46,7 @@ def _settle(cluster: Deployment) -> None:
     cluster.forget()
 
 
-@pytest.mark.parametrize("gone", ["omit", pytest.param("disconnected", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("gone", mostly("omit", rest=["disconnected"]))
 def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
     ansible: AnsibleCommands, trio: Deployment, tmp_path: Path, gone: str
 ) -> None:
@@ -270,3 +270,19 @@ def test_command_that_leaves_the_node_down_is_an_error_and_not_a_restart(
     run = apply(ansible, [single], VALUES)
     assert run.rc != 0, run.output
     assert on_record(single) == {"wacore"}
+
+
+def test_command_that_hangs_is_ended_and_its_restart_stays_pending(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    single = new_single(wa_settings_health_timeout=2, wa_settings_restart_stop_timeout=1)
+    restart_by(single, tmp_path, "sleep 1000")
+    single.forget()
+    run = apply(ansible, [single], VALUES)
+    assert run.rc != 0, run.output
+    assert "it has not ended within 3 s, and was stopped" in words(run)
+    assert on_record(single) == {"wacore"}
+    restart_by(single, tmp_path, 'restart "$1"')
+    again = apply(ansible, [single], VALUES)
+    assert again.rc == 0, again.output
+    assert (single.starts(), single.running("log_level")) == (["wacore"], {"warning"})

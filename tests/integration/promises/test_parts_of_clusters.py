@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from support.commands import AnsibleCommands, CommandRun
+from support.commands import AnsibleCommands, CommandRun, mostly
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.plays import SHOW, changed, nodes_in, on_record, summary, words
 
@@ -141,7 +141,7 @@ def test_single_host_that_forgot_its_cluster_is_a_part_of_one(
     assert (cluster.writes(), cluster.starts()) == ([], [])
 
 
-@pytest.mark.parametrize("restart", ["auto", "never"])
+@pytest.mark.parametrize("restart", mostly("auto", rest=["never"]))
 def test_two_inventory_hosts_of_one_machine_share_a_directory(
     ansible: AnsibleCommands, new_cluster: NewDeployment, restart: str
 ) -> None:
@@ -191,3 +191,18 @@ def test_record_of_another_cluster_is_not_taken_for_ones_own(
     rest = apply(ansible, [one], VALUES)
     assert (rest.rc, one.starts()[-1:]) == (0, ["wacore"]), rest.output
     assert on_record(one) == set()
+
+
+def test_host_outside_the_limit_with_variables_that_cannot_be_rendered_is_named(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    cluster = new_cluster()
+    cluster.forget()
+    hosts = cluster.inventory()
+    hosts["trio-c"]["wa_settings_restart_containers"] = "{{ no_such_variable }}"
+    book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"]}
+    run = ansible.playbook([book], hosts, "--limit", "trio-a", variables={**LOCAL, "wa_settings_values": VALUES})
+    assert run.rc != 0
+    assert "trio-c, which belongs to cluster trio as well: " in words(run), run.output
+    assert "no_such_variable" in words(run)
+    assert (cluster.writes(), cluster.starts()) == ([], [])

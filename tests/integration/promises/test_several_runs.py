@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands, StartedCommand
+from support.commands import AnsibleCommands, StartedCommand, mostly
 from support.deployments import APART, Deployment, NewDeployment, apply, start_apply
 from support.plays import NOTIFY, changed, connect_all, most_down, restart_by, restart_slowly, words
 
@@ -26,7 +26,10 @@ DOWN_SECONDS = 2
 @pytest.fixture
 def trio(new_cluster: NewDeployment) -> Deployment:
     """A cluster whose three Coreapps are all connected, and that takes its time to restart them."""
-    cluster = new_cluster(**APART)
+    return _slow(new_cluster(**APART))
+
+
+def _slow(cluster: Deployment) -> Deployment:
     restart_slowly(cluster, DOWN_SECONDS)
     connect_all(cluster)
     cluster.forget()
@@ -169,7 +172,7 @@ def test_directory_that_others_may_write_to_is_refused(ansible: AnsibleCommands,
     assert (single.writes(), single.starts()) == ([], [])
 
 
-@pytest.mark.parametrize("serial", [1, pytest.param(3, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("serial", mostly(1, rest=[3]))
 def test_notify_of_a_user_restarts_each_node_once_whatever_the_batches(
     ansible: AnsibleCommands, trio: Deployment, serial: int
 ) -> None:
@@ -188,7 +191,11 @@ def test_notify_of_a_user_restarts_each_node_once_whatever_the_batches(
     assert most_down(trio) == 1
 
 
-def test_change_and_notify_together_restart_each_node_once(ansible: AnsibleCommands, trio: Deployment) -> None:
+@pytest.mark.parametrize("facts", [APART, {}], ids=["apart", "here"])
+def test_change_and_notify_together_restart_each_node_once(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, facts: dict[str, Any]
+) -> None:
+    trio = _slow(new_cluster(**facts))
     upload = {
         "name": "Upload a certificate",
         "ansible.builtin.debug": {"msg": "uploaded"},

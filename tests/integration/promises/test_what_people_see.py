@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands, CommandRun
-from support.deployments import SETTINGS, Deployment, NewDeployment, apply
+from support.commands import AnsibleCommands, CommandRun, mostly
+from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply
 from support.plays import (
     FLUSH,
     ROLE,
@@ -23,6 +24,7 @@ from support.plays import (
     nodes_in,
     on_record,
     required,
+    restart_by,
     summary,
     tasks_done,
     words,
@@ -184,7 +186,7 @@ def test_tag_settings_writes_and_leaves_the_restart_for_the_tag_restart(
 
 
 @pytest.mark.parametrize("way", ["apply", "role"])
-@pytest.mark.parametrize("arguments", [("--tags", "restart"), ("--check",)])
+@pytest.mark.parametrize("arguments", mostly(("--tags", "restart"), rest=[("--check",)]))
 def test_pending_restart_counts_once(
     ansible: AnsibleCommands,
     new_single: NewDeployment,
@@ -307,3 +309,36 @@ def test_each_client_has_a_line_that_says_what_changed_and_restarted(
     assert run.rc == 0, run.output
     told = [line for line in run.stdout.splitlines() if "log_level" in line and "wacore" in line]
     assert len(told) >= len(singles), run.stdout
+
+
+@pytest.mark.parametrize("facts", [APART, {}], ids=["apart", "here"])
+def test_rescue_finds_what_has_restarted_and_what_is_pending(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, tmp_path: Path, facts: dict[str, Any]
+) -> None:
+    cluster = new_cluster(**facts)
+    # Fails after the second restart.
+    restart_by(cluster, tmp_path, 'restart "$1"; mkdir "$0.first" || mkdir "$0.second" && test ! -e "$0.second"')
+    cluster.forget()
+    failed = "(ansible_failed_result.results | default([ansible_failed_result]) | last).wa_settings_summary"
+    go_on = {"name": "Go on", "ansible.builtin.debug": {"msg": f"{{{{ {failed} }}}}"}}
+    rescued = {"block": [include(), FLUSH], "rescue": [go_on]}
+    run = apply(ansible, [cluster], VALUES, play={"roles": [], "tasks": [rescued]})
+    assert run.rc == 0, run.output
+    told = run.result("Go on")["msg"]
+    assert told["changed_settings"] == ["log_level"]
+    assert len(told["restarted"]) == 1
+    assert set(nodes_in(told["pending"])) == on_record(cluster) == {*NODES} - set(nodes_in(told["restarted"]))
+
+
+def test_host_of_a_cluster_speaks_of_its_own_record_only(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
+    cluster = new_cluster()
+    cluster.forget()
+    limit = ("--limit", "trio-a,trio-b")
+    first = apply(ansible, [cluster], VALUES, *limit)
+    assert "pending restarts: wacore3 on trio-c" in words(first), first.output
+    second = apply(ansible, [cluster], {**VALUES, "callback_backoff_delay_ms": 5000}, *limit)
+    assert second.rc == 0, second.output
+    assert "pending restarts: none" not in words(second)
+    assert re.search(r"pending restarts on trio-[ab]: none", words(second)), second.output
+    check = apply(ansible, [cluster], {"callback_persist": False}, "--check", *limit)
+    assert "would stay pending: wacore3 on trio-c" in words(check), check.output

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands
+from support.commands import AnsibleCommands, mostly
 from support.deployments import APART, SETTINGS, NewDeployment, apply
 from support.emulator import PASSWORD
 from support.plays import changed, nodes_in, words
@@ -28,7 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
 WAYS_OF_CLUSTERS = {**WAYS, "apart": APART}
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", mostly("controller", "host", rest=["become"]))
 def test_single_client_converges_with_one_restart(
     ansible: AnsibleCommands, new_single: NewDeployment, way: str
 ) -> None:

@@ -36,8 +36,15 @@ PATHS: dict[str, dict[str, Any]] = {
     "in-process": {"ansible_python_interpreter": sys.executable},
     "module": {"ansible_python_interpreter": sys.executable, "wabiz_direct_execution": False},
 }
+
+
+def mostly(*first: Any, rest: Iterable[Any]) -> list[Any]:
+    """Parameters of which `make test` takes the first ones, and `make thorough` all."""
+    return [*first, *(pytest.param(value, marks=pytest.mark.thorough) for value in rest)]
+
+
 # For what is the same on both, as a few tests on both show: each run as a module takes half a second.
-MOSTLY_IN_PROCESS = ["in-process", pytest.param("module", marks=pytest.mark.thorough)]
+MOSTLY_IN_PROCESS = mostly("in-process", rest=["module"])
 
 Result = dict[str, Any]
 
@@ -131,7 +138,8 @@ class AnsibleCommands:
         self.inputs, self.home, self.tmp, self.outputs = (place / n for n in ("inputs", "home", "tmp", "outputs"))
         for directory in (self.inputs, self.home, self.tmp, self.outputs):
             directory.mkdir(parents=True, exist_ok=True)
-        (self.inputs / "ansible.cfg").touch()
+        # Ansible looks a thousand times a second whether a task is done, which takes a twentieth of a processor.
+        (self.inputs / "ansible.cfg").write_text("[defaults]\ninternal_poll_interval = 0.01\n")
         self._count = 0
         self._secrets: set[str] = set()
         self._states: set[Path] = set()

@@ -43,7 +43,10 @@ def client(number: int, name: str | None = None) -> dict[str, Any]:
     )
     kind = number % 10
     if kind == 3:
-        add_error(entry, f"GET /v1/settings/application: no connection to {name}.example.com: connection refused")
+        add_error(
+            entry,
+            f"GET https://{name}.example.com:9090/v1/settings/application: cannot be reached (Connection refused)",
+        )
         return finish(entry)
     entry.update(client_version=VERSIONS[number % 3], settings=settings(number))
     if kind in (1, 6):

@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem, only
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem, only, within
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.engine import (
     IMAGE_PATTERN,
     TEMPLATE,
@@ -272,7 +275,8 @@ def test_a_restart_is_the_engines_own() -> None:
     host = Host("", "")
     Docker.restart(host, member(), Node("a b", "123"), 60, 300.0)
     Podman.restart(host, member(), Node("a b"), 0, 300.0)
-    assert host.commands == ["docker restart -t 60 123 >/dev/null", "podman restart -t 0 'a b' >/dev/null"]
+    commands = ["docker restart -t 60 123 >/dev/null", "podman restart -t 0 'a b' >/dev/null"]
+    assert host.commands == [within(360, commands[0]), within(300, commands[1])]
     with pytest.raises(Problem, match=r"^podman: boom"):
         Podman.restart(Host(Problem("boom")), member(), Node("a"), 60, 300.0)
 
@@ -302,9 +306,50 @@ def test_a_command_gets_the_nodes_name() -> None:
     assert COMMAND.look(Host(), member(command=("x",))) == [Node("h")]
     host = Host("")
     COMMAND.restart(host, made, Node("it's"), 60, 300.0)
-    assert shlex.split(host.commands[0]) == ["systemctl", "re start", "$x", "it's"]
+    assert host.commands == [within(360, shlex.join(["systemctl", "re start", "$x", "it's"]))]
     assert not COMMAND.tells_starts
     assert Docker.tells_starts
+
+
+@pytest.mark.parametrize("without_timeout", [False, True])
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ('echo "it\'s"; test -n "$HOME"', 0, "it's\n"),
+        ("echo no >&2; exit 3", 3, "no\n"),
+        ("kill -9 $$", None, ""),
+    ],
+)
+def test_a_command_within_its_time_ends_as_it_would(
+    tmp_path: Path, command: str, code: int | None, said: str, without_timeout: bool
+) -> None:
+    if without_timeout:
+        (tmp_path / "timeout").write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / "timeout").chmod(0o755)
+    found = _run(within(30, command), tmp_path)
+    assert code is None or (found.returncode, found.stdout) == (code, said)
+    assert (found.returncode == 0) == (code == 0)
+
+
+def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_path: Path) -> None:
+    began = time.monotonic()
+    found = _run(within(1, "sleep 321.5 & sleep 321.5"), tmp_path)
+    assert (found.returncode, found.stdout) == (1, "it has not ended within 1 s, and was stopped\n")
+    assert time.monotonic() - began < 20
+    assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"321.5" in _bytes(path)]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # gone meanwhile
+
+
+def _run(script: str, first_on_path: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PATH": f"{first_on_path}:{os.environ['PATH']}"}
+    command = ["/bin/sh", "-c", f"exec 2>&1\n{script}"]
+    return subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -204,6 +204,13 @@ def test_table_has_a_line_for_each_client_that_is_not_converged(report: dict[str
     assert all(line.isprintable() for line in lines)
 
 
+@pytest.mark.parametrize(("current", "shown"), [(None, "not reported"), ("", '""'), ("info", "info")])
+def test_table_tells_an_empty_text_from_nothing(current: str | None, shown: str) -> None:
+    entry = new_entry("one")
+    entry["differences"].append(difference(current=current))
+    assert f"log_level: {shown} -> warning (" in as_table(as_report([finish(entry)], NOW))[1]
+
+
 class Page(HTMLParser):
     """The elements of a page, and the texts of its scripts and styles."""
 

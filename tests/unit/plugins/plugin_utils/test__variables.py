@@ -80,6 +80,8 @@ def test_variables_in_their_types(name: str, value: Any, typed: Any) -> None:
         ("state_dir", "records", "wa_settings_state_dir: records is not an absolute path"),
         ("state_dir", "~/x", "wa_settings_state_dir: ~/x is not an absolute path"),
         ("values", [1], "wa_settings_values"),
+        # As an inventory in the INI format gives it.
+        ("restart_command", '["/opt/restart"]', "wa_settings_restart_command: is the text of a list, not a list"),
         ("media_providers", 7, "wa_settings_media_providers"),
         ("media_providers", {"name": "x", "bearer": "canary"}, "wa_settings_media_providers"),
         ("media_providers", ["canary"], "wa_settings_media_providers"),

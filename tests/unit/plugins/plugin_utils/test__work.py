@@ -1973,6 +1973,12 @@ def test_what_a_write_did_not_change_is_not_told(names_changed: bool) -> None:
         ((["x", "y"], ["a on h"], []), False, True, "c: changed: x, y; restarted: a on h; pending restarts: none"),
         (([], [], ["a on h"]), False, False, "c: pending restarts: a on h, left by this run"),
         ((["x"], ["a on h"], []), True, True, "c: would change: x; would restart: a on h"),
+        (
+            (["x"], ["a on h"], ["a on h", "b on i"]),
+            True,
+            True,
+            "c: would change: x; would restart: a on h; would stay pending: b on i",
+        ),
     ],
 )
 def test_the_line_for_each_client(
@@ -1980,6 +1986,8 @@ def test_the_line_for_each_client(
 ) -> None:
     told = dict(zip(("changed_settings", "restarted", "pending"), summary, strict=True))
     assert summary_line("c", told, check_mode, may_restart) == line
+    only = summary_line("c", told, check_mode, may_restart, "h")
+    assert only == line.replace("pending restarts:", "pending restarts on h:")
 
 
 def test_the_report_is_one_for_the_whole_run() -> None:
