@@ -356,12 +356,11 @@ class ActionModule(RoleAction):
             keep(turn, "turn", self._own, self._cluster, kind)
             last = int(recall("turns", self._cluster, kind) or 0)
             keep(max(turn, last), "turns", self._cluster, kind)
-            # What has failed meanwhile does not come to its handlers.
-            other = recall("awaited", self._cluster)
-            awaited = other not in (None, self._own) and other in self._vars["ansible_play_hosts"]
+            other = recall("awaited", self._cluster) if kind == "handler" else None
             if other == self._own:
                 drop("awaited", self._cluster)
-        return turn > last and not (kind == "handler" and awaited)
+        # What has failed meanwhile does not come to its handlers.
+        return turn > last and not (other != self._own and other in self._vars["ansible_play_hosts"])
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)
