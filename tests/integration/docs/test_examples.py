@@ -192,7 +192,7 @@ def test_commands_on_pages(text: str, client: EmulatedClient, ansible: AnsibleCo
         "WABIZ_PASSWORD": PASSWORD,
         "WABIZ_CA_PATH": client.ca_path,
     }
-    for line in text.strip().splitlines():
+    for line in addressed(text, client).strip().splitlines():
         words = shlex.split(line, comments=True)
         if not words or words[0] in ELSEWHERE:
             target = re.match(r"make (\w+)", line)

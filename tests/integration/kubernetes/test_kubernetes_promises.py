@@ -119,6 +119,7 @@ def test_crash_before_the_change_that_is_reported_after_it_pays_nothing(
     assert release.running("log_level") == {"warning"}, run.output + again.output
 
 
+@pytest.mark.thorough
 def test_pod_that_was_made_after_the_change_owes_nothing(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     release = new_release("b-new", meta_single())
     assert run_role(ansible, [release], variables=NEVER).rc == 0
@@ -330,6 +331,7 @@ def test_without_a_namespace_the_missing_right_is_named(ansible: AnsibleCommands
 # 14. Coreapps and masters are told apart by evidence.
 
 
+@pytest.mark.thorough
 def test_masters_without_a_coreapp_are_refused(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     release = new_release("masters-only", meta(0, 2))
     run = run_role(ansible, [release])
@@ -337,6 +339,7 @@ def test_masters_without_a_coreapp_are_refused(ansible: AnsibleCommands, new_rel
     assert untouched(release)
 
 
+@pytest.mark.thorough
 def test_name_that_begins_like_a_masters_makes_no_master(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     unset, zero = helm("mastercard"), helm("mastercard0")
     container = zero.objects[-1]["spec"]["template"]["spec"]["containers"][0]
@@ -368,6 +371,7 @@ def cluster_of_two(new_release: NewRelease, name: str, **extra: Any) -> Release:
     return new_release(name, together(first, *others), wa_settings_restart_containers=names, **extra)
 
 
+@pytest.mark.thorough
 def test_deployments_of_a_cluster_go_one_after_the_other(ansible: AnsibleCommands, new_release: NewRelease) -> None:
     release = cluster_of_two(new_release, "pair")
     run = run_role(ansible, [release])
