@@ -360,7 +360,7 @@ class ActionModule(RoleAction):
             if other == self._own:
                 drop("awaited", self._cluster)
         # What has failed meanwhile does not come to its handlers.
-        return turn > last and not (other != self._own and other in self._vars["ansible_play_hosts"])
+        return turn > last and (other in (None, self._own) or other not in self._vars["ansible_play_hosts"])
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)
