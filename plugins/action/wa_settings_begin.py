@@ -66,6 +66,7 @@ Result = dict[str, Any]
 
 _TAGS = frozenset({"settings", "restart"})
 _TOPIC = "wabiz restart what is pending"
+_TURNS = "__wa_settings_turns"  # the fact by which a host tells others that it is done with a turn
 
 display = Display()
 
@@ -86,6 +87,7 @@ class ActionModule(RoleAction):
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entry = str(self._task.args.get("entry", "main"))
+        self._turns: dict[str, int] = self._vars.get(_TURNS) or {}
         result.update(changed=False, steps=[], restarts=[], **(_conclusion(_summary()) if entry == "main" else {}))
         try:
             found: dict[str, Callable[[], Result]] = {
@@ -105,6 +107,8 @@ class ActionModule(RoleAction):
             result["msg"] = in_words_of_the_role(str(result.get("msg", "")))
         if self._warnings:
             result["warnings"] = [*result.get("warnings", ()), *self._warnings]
+        if self._turns:
+            result["turns"] = self._turns
         result["goes_on"] = bool(result["steps"] or result["restarts"])
         # A change alone tells the handler, also if nothing has to restart for it.
         later = entry == "main" and bool(self._task.args.get("later"))
@@ -353,14 +357,31 @@ class ActionModule(RoleAction):
         of it for a change."""
         with alone("turns", self._cluster, kind):
             turn = int(recall("turn", self._own, self._cluster, kind) or 0) + 1
+            last, by = recall("turns", self._cluster, kind) or (0, "")
+            if turn <= last and self._is_over(kind, last, by):
+                # What brings this host here is newer: as hosts go side by side, all that came for the same were here.
+                turn = last + 1
             keep(turn, "turn", self._own, self._cluster, kind)
-            last = int(recall("turns", self._cluster, kind) or 0)
-            keep(max(turn, last), "turns", self._cluster, kind)
+            first = turn > last
+            if first:
+                keep([turn, self._own], "turns", self._cluster, kind)
             other = recall("awaited", self._cluster) if kind == "handler" else None
             if other == self._own:
                 drop("awaited", self._cluster)
+        if first:
+            self._turns = {**self._turns, f"{kind} {self._cluster}": turn}
         # What has failed meanwhile does not come to its handlers.
-        return turn > last and (other in (None, self._own) or other not in self._vars["ansible_play_hosts"])
+        return first and (other in (None, self._own) or other not in self._vars["ansible_play_hosts"])
+
+    def _is_over(self, kind: str, turn: int, host: str) -> bool:
+        """Whether a host of this batch has reported the end of what it did in this turn, which is a task of its own.
+
+        A later batch comes for the same as the ones before: its nodes are left for it.
+        """
+        if host == self._own or host not in self._vars["ansible_play_batch"]:
+            return False
+        reported = self._vars["hostvars"][host].get(_TURNS) or {}
+        return bool(reported.get(f"{kind} {self._cluster}") == turn)
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)

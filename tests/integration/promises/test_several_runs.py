@@ -21,6 +21,13 @@ from support.plays import NOTIFY, changed, connect_all, most_down, restart_by, r
 NODES = ["wacore1", "wacore2", "wacore3"]
 # Long enough for two runs to meet, whichever starts first.
 DOWN_SECONDS = 2
+# Of a user, who changes something that only a restart takes up.
+_UPLOAD = {
+    "name": "Upload a certificate",
+    "ansible.builtin.debug": {"msg": "uploaded"},
+    "changed_when": True,
+    "notify": NOTIFY,
+}
 
 
 @pytest.fixture
@@ -176,16 +183,10 @@ def test_directory_that_others_may_write_to_is_refused(ansible: AnsibleCommands,
 def test_notify_of_a_user_restarts_each_node_once_whatever_the_batches(
     ansible: AnsibleCommands, trio: Deployment, serial: int
 ) -> None:
-    upload = {
-        "name": "Upload a certificate",
-        "ansible.builtin.debug": {"msg": "uploaded"},
-        "changed_when": True,
-        "notify": NOTIFY,
-    }
     values = {"callback_backoff_delay_ms": 5000}
     assert apply(ansible, [trio], values).rc == 0
     trio.forget()
-    run = apply(ansible, [trio], values, play={"serial": serial, "tasks": [upload]})
+    run = apply(ansible, [trio], values, play={"serial": serial, "tasks": [_UPLOAD]})
     assert run.rc == 0, run.output
     assert sorted(trio.starts()) == NODES
     assert most_down(trio) == 1
@@ -196,16 +197,60 @@ def test_change_and_notify_together_restart_each_node_once(
     ansible: AnsibleCommands, new_cluster: NewDeployment, facts: dict[str, Any]
 ) -> None:
     trio = _slow(new_cluster(**facts))
-    upload = {
-        "name": "Upload a certificate",
-        "ansible.builtin.debug": {"msg": "uploaded"},
-        "changed_when": True,
-        "notify": NOTIFY,
-    }
-    run = apply(ansible, [trio], {"log_level": "warning"}, play={"tasks": [upload]})
+    run = apply(ansible, [trio], {"log_level": "warning"}, play={"tasks": [_UPLOAD]})
     assert run.rc == 0, run.output
     assert sorted(trio.starts()) == NODES
     assert trio.running("log_level") == {"warning"}
+
+
+@pytest.mark.parametrize("forks", mostly("1", rest=["5"]))
+@pytest.mark.parametrize("facts", mostly({}, rest=[APART]))
+def test_hosts_that_notify_one_after_the_other_each_have_their_restart(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, facts: dict[str, Any], forks: str
+) -> None:
+    """What the second host has changed came after the restart that the first one asked for."""
+    trio = new_cluster(**facts)
+    connect_all(trio)
+    first, *_others, last = trio.hosts
+    flush = {"ansible.builtin.meta": "flush_handlers"}
+    tasks = [{**_UPLOAD, "when": f"inventory_hostname == '{host}'"} for host in (first, last)]
+    values = {"callback_backoff_delay_ms": 5000}
+    assert apply(ansible, [trio], values).rc == 0
+    trio.forget()
+    run = apply(ansible, [trio], values, "--forks", forks, play={"tasks": [tasks[0], flush, tasks[1]]})
+    assert run.rc == 0, run.output
+    assert sorted(trio.starts()) == sorted(2 * NODES)
+    trio.forget()
+    both = apply(ansible, [trio], values, "--forks", forks, play={"tasks": [tasks[0], flush, _UPLOAD]})
+    assert both.rc == 0, both.output
+    assert sorted(trio.starts()) == sorted(2 * NODES)
+
+
+def test_host_that_is_left_behind_with_the_strategy_free_has_its_restart(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    trio = new_cluster()
+    connect_all(trio)
+    trio.forget()
+    *_others, last = trio.hosts
+    # The first hosts are through with their handlers by then.
+    wait = {"ansible.builtin.wait_for": {"timeout": 10}, "when": f"inventory_hostname == '{last}'"}
+    play = {"strategy": "free", "tasks": [wait, _UPLOAD]}
+    run = apply(ansible, [trio], {"callback_backoff_delay_ms": 5000}, play=play)
+    assert run.rc == 0, run.output
+    assert sorted(trio.starts()) == sorted(2 * NODES)
+
+
+def test_hosts_that_restart_one_after_the_other_each_have_their_restart(
+    ansible: AnsibleCommands, trio: Deployment
+) -> None:
+    restart = {"import_role": {"name": "wabiz.onprem.wa_settings", "tasks_from": "restart"}}
+    first, *_others, last = trio.hosts
+    tasks = [{**restart, "when": f"inventory_hostname == '{host}'"} for host in (first, last)]
+    run = apply(ansible, [trio], {}, play={"roles": [], "tasks": tasks})
+    assert run.rc == 0, run.output
+    assert sorted(trio.starts()) == sorted(2 * NODES)
+    assert most_down(trio) == 1
 
 
 def test_change_with_serial_restarts_each_node_in_its_own_batch(ansible: AnsibleCommands, trio: Deployment) -> None:
