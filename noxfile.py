@@ -485,17 +485,19 @@ def replace_pip_bootstrap(session: Session, path: Path) -> None:
     """Write what ansible-test could not download: a script that brings the pip version that it is called with."""
     path.parent.mkdir(parents=True, exist_ok=True)
     version = path.stem.removeprefix("get_pip_").replace("_", ".")
-    wheel = ("--no-deps", "--only-binary", ":all:", "--dest", str(path.parent), f"pip=={version}")
-    session.run(*PIP, "download", *wheel, external=True, silent=True)
-    # Unpacked, since each of dozens of environments would first install an older pip to install this one with.
+    download = (*PIP, "download", "--no-deps", "--only-binary", ":all:", "--dest", str(path.parent))
+    session.run(*download, f"pip=={version}", external=True, silent=True)
+    # Unpacked, since each of dozens of environments would first install an older pip to install this one with, and
+    # then setuptools and wheel.
     path.write_text(
         "import pathlib, subprocess, sys, sysconfig, zipfile\n"
-        f"(wheel,) = pathlib.Path(__file__).parent.glob('pip-{version}-*.whl')\n"
-        "zipfile.ZipFile(wheel).extractall(sysconfig.get_paths()['purelib'])\n"
-        "left_out = ('--no-setuptools', '--no-wheel')\n"
-        "words = [word for word in sys.argv[1:] if word not in left_out and not word.startswith('pip==')]\n"
-        "if any(not word.startswith('-') for word in words):\n"
-        "    sys.exit(subprocess.call([sys.executable, '-m', 'pip', 'install', *words]))\n"
+        "for word in sys.argv[1:]:\n"
+        "    if '==' in word:\n"
+        "        wheel = '-'.join(word.split('==')) + '-*.whl'\n"
+        "        if not any(pathlib.Path(__file__).parent.glob(wheel)):\n"
+        f"            subprocess.check_call([*{download}, word])\n"
+        "        (found,) = pathlib.Path(__file__).parent.glob(wheel)\n"
+        "        zipfile.ZipFile(found).extractall(sysconfig.get_paths()['purelib'])\n"
     )
 
 

@@ -896,7 +896,7 @@ class Work:
                 if wrong is None:
                     return "its container is gone" if not watched else "it starts over and over"
                 return f"{wrong.name} {_trouble(wrong)}"
-            self._sleep(_POLL)
+            self._sleep(BACKENDS[known.member.backend].poll)
 
     def _steady(self, known: _Member) -> float:
         return _STEADY if BACKENDS[known.member.backend].tells_starts else 0.0
@@ -1088,7 +1088,7 @@ class Work:
                 return None
             if self._clock() >= end:
                 return f"its container {_trouble(node) if node is not None else 'is gone'}"
-            self._sleep(_POLL)
+            self._sleep(backend.poll)
 
     def _await_health(self, port: Port, end: float, listed: Sequence[tuple[str, str]] = ()) -> str | None:
         """Waits for health; what is missing at the end, or None. A first question is always asked.

@@ -51,6 +51,8 @@ class Backend:
     tells_starts = True
     # Whether it is asked from the host that calls the client's API, not from the container host.
     on_api_host = False
+    # Seconds between two looks at a node that is expected soon.
+    poll = 0.2
     # Whose C(module_defaults) it honours.
     module_defaults = ""
 

@@ -22,6 +22,7 @@ from datetime import datetime, timezone
 from functools import cached_property
 from itertools import count
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ansible.plugins.loader import module_loader
 
@@ -42,6 +43,12 @@ _RELEASES = ("app.kubernetes.io/instance", "release")
 # pod has ended and started before the first.
 _POLL = 3.0
 _LOOKS_AT_PODS = 2  # so many for one at the Deployment, which says when it gives up
+# Seconds for which a Deployment is taken to be as it was last seen. What starts and ends are its pods.
+_AS_SEEN = 30.0
+
+
+# By host and member: when its Deployments were seen, and what they were.
+_seen: WeakKeyDictionary[Host, dict[str, tuple[float, list[Resource]]]] = WeakKeyDictionary()
 
 
 def _metadata(resource: Resource) -> Mapping[str, Any]:
@@ -245,6 +252,7 @@ class Kubernetes(Backend):
     """Coreapps in Deployments. What is asked is asked from the host that calls the client's API."""
 
     on_api_host = True
+    poll = _POLL
     module_defaults = "group/kubernetes.core.k8s"
 
     @classmethod
@@ -274,9 +282,7 @@ class Kubernetes(Backend):
     @classmethod
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:
         namespace, name, *_pod = node.unit.split("/") if node.unit else node.name.split("/")
-        deployment = next((d for d in cls.deployments(host, member) if full_name(d) == f"{namespace}/{name}"), None)
-        if deployment is None:
-            raise Problem(f"Deployment {namespace}/{name} is gone")
+        deployment = cls._named(cls.deployments(host, member), f"{namespace}/{name}")
         if _rolls_out(deployment):
             annotation = {"kubectl.kubernetes.io/restartedAt": datetime.now(timezone.utc).isoformat(timespec="seconds")}
             cls.call(
@@ -300,7 +306,7 @@ class Kubernetes(Backend):
         """Waits until the pod is gone and as many as there should be are ready. Raises Problem, with the reason."""
         end = time.monotonic() + patience
         for number in count(1):
-            time.sleep(max(0.0, min(_POLL, end - time.monotonic())))
+            time.sleep(max(0.0, min(cls.poll, end - time.monotonic())))
             pods = [pod for pod in cls._pods(host, member, [deployment]) if _belongs(pod, deployment)]
             new = [pod for pod in pods if _metadata(pod).get("uid") != node.id]
             ready = [pod for pod in new if is_ready(pod) and not _metadata(pod).get("deletionTimestamp")]
@@ -309,23 +315,39 @@ class Kubernetes(Backend):
             is_over = time.monotonic() >= end
             if not is_over and number % _LOOKS_AT_PODS:
                 continue
-            now = next((d for d in cls.deployments(host, member) if full_name(d) == full_name(deployment)), {})
+            now = cls._named(cls.deployments(host, member, anew=True), full_name(deployment))
             stuck = _stuck(now)
             if stuck or is_over:
                 trouble = next((f"{_metadata(pod).get('name')}: {_trouble(pod)}" for pod in new if _trouble(pod)), "")
                 counted = f"{len(ready)} of {_replicas(deployment)} pods are ready"
                 raise Problem("; ".join(part for part in (stuck, trouble, counted) if part))
 
+    @staticmethod
+    def _named(deployments: Sequence[Resource], name: str) -> Resource:
+        found = next((deployment for deployment in deployments if full_name(deployment) == name), None)
+        if found is None:
+            raise Problem(f"Deployment {name} is gone")
+        return found
+
     @classmethod
-    def deployments(cls, host: Host, member: Member) -> list[Resource]:
-        """The client's Deployments. Raises Problem."""
+    def deployments(cls, host: Host, member: Member, *, anew: bool = False) -> list[Resource]:
+        """The client's Deployments, as they were seen a moment ago unless they are asked for anew. Raises Problem."""
+        seen = _seen.setdefault(host, {})
+        moment, found = seen.get(member.host, (0.0, []))
+        if anew or not found or time.monotonic() - moment >= _AS_SEEN:
+            found = cls._list_deployments(host, member)
+            seen[member.host] = (time.monotonic(), found)
+        return choose(found, member.containers, member.image_pattern)
+
+    @classmethod
+    def _list_deployments(cls, host: Host, member: Member) -> list[Resource]:
         namespaces = {name.split("/")[0] for name in member.containers if "/" in name and "=" not in name}
         unnamed = not member.containers or any("/" not in name or "=" in name for name in member.containers)
         found: list[Resource] = []
         for namespace in [*([None] if unnamed else []), *sorted(namespaces)]:
             options = {} if namespace is None else {"namespace": namespace}
             found += cls.resources(host, member, "Deployment", "apps/v1", **options)
-        return choose(found, member.containers, member.image_pattern)
+        return found
 
     @classmethod
     def _pods(cls, host: Host, member: Member, deployments: Sequence[Resource]) -> list[Resource]:
