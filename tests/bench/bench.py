@@ -49,7 +49,7 @@ RESTART_ROUNDS = 5
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three clients, one round: does the bench itself work?")
+    parser.add_argument("--quick", action="store_true", help="two clients, one round: does the bench itself work?")
     parser.add_argument("--minutes", type=float, default=75, help="no new round after this time (default: %(default)s)")
     parser.add_argument("--only", metavar="NAMES", help=f"of {', '.join(SUBJECTS)}; separated by commas")
     parser.add_argument("--clients", metavar="NUMBERS", help="of 10, 100, 1000; separated by commas")

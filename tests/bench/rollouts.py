@@ -68,9 +68,9 @@ SHAPES = (
     Shape(100, CLUSTER, spread=True, ways=("command", "apply")),
 )
 QUICK_SHAPES = (
-    Shape(3, rounds=1),
-    Shape(3, CLUSTER, rounds=1, ways=("command", "apply")),
-    Shape(3, CLUSTER, spread=True, rounds=1, ways=("command", "apply")),
+    Shape(2, rounds=1),
+    Shape(2, CLUSTER, rounds=1, ways=("command", "apply")),
+    Shape(2, CLUSTER, spread=True, rounds=1, ways=("command", "apply")),
 )
 
 

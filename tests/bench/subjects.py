@@ -184,7 +184,7 @@ FULL = (
     Block(1000, (20,), FAST, 2, CHANGING),
     Block(1000, (5, 50), FAST, 2, CONVERGED),
 )
-QUICK = (Block(3, (5,), FAST + MORE + SLOW + SSH, rounds=1),)
+QUICK = (Block(2, (5,), FAST + MORE + SLOW + SSH, rounds=1),)
 
 
 def round_of(plan: Sequence[Block], number: int) -> list[Cell]:

@@ -10,6 +10,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from support.containers import (
     API_KEY,
     HEALTH_SECONDS,
@@ -59,6 +61,7 @@ def test_places_tools_and_labels(single: ContainerDeployment) -> None:
     assert single.client.control.switches()["expires_on"] == day
 
 
+@pytest.mark.thorough
 def test_the_default_bridge_needs_links(engine: Engine, tmp_path: Path) -> None:
     """Meta's single-instance file since November 2024: without links no container there has a name."""
     bridged = {service: {"network_mode": "bridge"} for service in ("db", "wacore", "waweb")}

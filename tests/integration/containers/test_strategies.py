@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands
+from support.commands import AnsibleCommands, mostly
 from support.containers import ContainerDeployment
 from support.deployments import SETTINGS, apply
 from support.plays import words
@@ -18,7 +18,7 @@ FAILING = {"name": "Break", "ansible.builtin.fail": {"msg": "broken"}}
 ROLE = {"name": "Apply", "ansible.builtin.import_role": {"name": "wabiz.onprem.wa_settings"}}
 
 
-@pytest.mark.parametrize("play", [{"serial": 1}, {"strategy": "free", "any_errors_fatal": True}], ids=str)
+@pytest.mark.parametrize("play", mostly({"serial": 1}, rest=[{"strategy": "free", "any_errors_fatal": True}]), ids=str)
 def test_one_write_and_one_restart_each(
     ansible: AnsibleCommands, spread: ContainerDeployment, play: dict[str, Any]
 ) -> None:
@@ -49,6 +49,7 @@ def test_limit_to_one_host_leaves_the_other_on_record(ansible: AnsibleCommands, 
     assert spread.leftovers() == []
 
 
+@pytest.mark.thorough
 def test_failing_task_after_the_role_with_and_without_forced_handlers(
     ansible: AnsibleCommands, spread: ContainerDeployment
 ) -> None:

@@ -28,6 +28,7 @@ from support.plays import words
 VALUES = {"log_level": "warning", "webhooks": {"max_concurrent_requests": 12}}
 HEADER = "client,cluster,state,setting,current,wanted,restart_bound,error"
 NEVER = {"wa_settings_restart": "never"}
+STATES = ("converged", "drifted", "pending", "failed")
 
 
 def drift(ansible: AnsibleCommands, deployments: Sequence[Deployment], *arguments: str, **more: Any) -> CommandRun:
@@ -455,13 +456,8 @@ def test_variables_of_the_report_may_lie_in_the_inventory(ansible: AnsibleComman
     assert [path.name for path in (ansible.inputs / "elsewhere").iterdir()] == ["drift.csv"]
 
 
-@pytest.mark.parametrize("state", ["converged", "drifted", "pending", "failed"])
-@pytest.mark.parametrize("fail", mostly(True, False, rest=[None]))
-def test_exit_code_is_chosen(
-    ansible: AnsibleCommands, new_single: NewDeployment, state: str, fail: bool | None
-) -> None:
-    single, calm = new_single(), new_single("calm")
-    converge(ansible, single, calm)
+def _bring_to(single: Deployment, state: str, ansible: AnsibleCommands) -> None:
+    """Make a converged client one that is `drifted`, has something `pending`, or has `failed`."""
     if state == "drifted":
         single.client.control.store({})
     elif state == "pending":
@@ -469,12 +465,31 @@ def test_exit_code_is_chosen(
         assert apply(ansible, [single], VALUES, variables=NEVER).rc == 0
     elif state == "failed":
         single.client.control.fault("status", status=403, times=None)
-    arguments = [] if fail is None else ["-e", json.dumps({"wa_drift_fail": fail})]
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("arguments", mostly(("-e", '{"wa_drift_fail": true}'), rest=[()]))
+def test_exit_code_is_chosen(
+    ansible: AnsibleCommands, new_single: NewDeployment, state: str, arguments: tuple[str, ...]
+) -> None:
+    single, calm = new_single(), new_single("calm")
+    converge(ansible, single, calm)
+    _bring_to(single, state, ansible)
     run = drift(ansible, [single, calm], *arguments)
-    assert (run.rc != 0) is (fail is True and state != "converged"), run.output
+    assert (run.rc != 0) is (bool(arguments) and state != "converged"), run.output
     assert clients_of(ansible)["one"]["state"] == state
     for form in ("csv", "html"):
         assert (ansible.inputs / "wa-drift" / f"drift.{form}").exists()
+
+
+def test_exit_code_is_0_whatever_is_found(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    fleet = {state: new_single(state) for state in STATES}
+    converge(ansible, *fleet.values())
+    for state, single in fleet.items():
+        _bring_to(single, state, ansible)
+    run = drift(ansible, list(fleet.values()), "-e", '{"wa_drift_fail": false}')
+    assert run.rc == 0, run.output
+    assert {name: client["state"] for name, client in clients_of(ansible).items()} == {state: state for state in STATES}
 
 
 def test_check_mode_and_diff_say_the_same(ansible: AnsibleCommands, new_single: NewDeployment) -> None:

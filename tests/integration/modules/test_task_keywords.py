@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from support.batch import leaf
-from support.commands import PATHS, AnsibleCommands
+from support.commands import PATHS, AnsibleCommands, mostly
 from support.emulator import EmulatedClient, Emulator
 
 GET, PATCH = "GET /v1/settings/application", "PATCH /v1/settings/application"
@@ -181,7 +181,7 @@ def test_variables_of_every_origin(emulator: Emulator, ansible: AnsibleCommands,
     assert "Correct-horse-1" not in run.output + str(run.records)
 
 
-@pytest.mark.parametrize("strategy", ["linear", "free", "host_pinned"])
+@pytest.mark.parametrize("strategy", mostly("free", rest=["linear", "host_pinned"]))
 def test_strategies(strategy: str, emulator: Emulator, ansible: AnsibleCommands, path: str) -> None:
     clients = {f"wa{number}": emulator.new_client() for number in range(4)}
     hosts = {name: {"url": client.api_url, "token": client.control.token()} for name, client in clients.items()}
