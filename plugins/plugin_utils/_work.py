@@ -103,7 +103,9 @@ _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the 
 # The documented default of the setting unhealthy_interval: so long a cluster may list a node that was killed as it was.
 _UNHEALTHY = 30.0
 _WATCH = 0.05  # seconds between two looks for what may be over soon
-_SIGN_AFTER = 5.0  # seconds after a restart command in which a node that restarts shows it
+# Seconds after a restart command in which a node that restarts shows it. What was killed may be listed as it was, and a
+# slow machine takes its time to start another.
+_SIGN_AFTER = _UNHEALTHY
 _LEASE_SLACK = 60.0  # seconds
 PATIENCE = 5.0  # seconds for an answer of another address, which may be nobody's
 
@@ -992,7 +994,7 @@ class Work:
             raise Failed(f"{item.title}, {item.label}, could not be restarted: {problem}; {self._left()}") from None
         finally:
             if watch is not None:
-                watch.stop(_SIGN_AFTER)
+                watch.stop(min(_SIGN_AFTER, self.context.health_timeout))
         at.started_at = self._clock()
         if watch is not None and (unseen := watch.unseen):
             raise Failed(
@@ -1302,7 +1304,7 @@ class _Watch:
 
     def start(self) -> None:
         self._thread.start()
-        self._ready.wait(_SIGN_AFTER)
+        self._ready.wait(PATIENCE)
 
     def stop(self, patience: float) -> None:
         """Ends the watch at the first sign, or after that many seconds."""

@@ -261,6 +261,19 @@ def test_command_that_does_nothing_is_not_believed(ansible: AnsibleCommands, new
     assert run.rc != 0 or warnings or summary(run, "one")["pending"], run.output
 
 
+def test_command_that_only_asks_for_the_restart_is_believed_when_it_comes(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    """As `systemctl --no-block restart` does, or an engine on a slow machine."""
+    single = new_single()
+    restart_by(single, tmp_path, '(sleep 7; restart "$1") </dev/null >/dev/null 2>&1 &')
+    single.forget()
+    run = apply(ansible, [single], VALUES)
+    assert run.rc == 0, run.output
+    assert single.starts() == ["wacore"]
+    assert (single.running("log_level"), on_record(single)) == ({"warning"}, set())
+
+
 def test_command_that_leaves_the_node_down_is_an_error_and_not_a_restart(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
 ) -> None:
