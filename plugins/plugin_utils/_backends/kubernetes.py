@@ -45,8 +45,6 @@ _POLL = 3.0
 _LOOKS_AT_PODS = 2  # so many for one at the Deployment, which says when it gives up
 # Seconds for which a Deployment is taken to be as it was last seen. What starts and ends are its pods.
 _AS_SEEN = 30.0
-
-
 # By host and member: when its Deployments were seen, and what they were.
 _seen: WeakKeyDictionary[Host, dict[str, tuple[float, list[Resource]]]] = WeakKeyDictionary()
 
