@@ -136,7 +136,7 @@ def _summarize(gates: Sequence[Gate], seconds: float) -> bool:
     width = max(len(gate.name) for gate in gates)
     counts = ", ".join(f"{sum(gate.result == one for gate in gates)} {one}" for one in ("passed", "failed", "skipped"))
     lines = [f"{'gate':<{width}}  {'result':<8} {'seconds':>8}  what it proves"]
-    for gate in gates:
+    for gate in sorted(gates, key=lambda gate: gate.result == "failed"):  # what failed stands where people look
         words = gate.what + (f" ({gate.remark})" if gate.remark else "")
         lines.append(f"{gate.name:<{width}}  {gate.result:<8} {gate.seconds:>8.1f}  {words}")
     text = "\n".join([*lines, "", f"{seconds:.0f} s in all; logs in {LOGS}", counts])
