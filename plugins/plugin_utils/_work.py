@@ -876,10 +876,8 @@ class Work:
 
     def _await_node(self, port: Port, known: _Member, returning: Pending | None, end: float) -> str | None:
         """Waits until the engine says that a host's nodes with a restart behind them run; what is wrong, or None."""
-        since = self._clock()
-        # A wait that is shorter than the time for which a node has to run can have no other end.
-        latest = max(end, since + 2 * self._steady(known))
-        seen = ""
+        since, latest = self._clock(), end
+        seen: str | None = None
         while True:
             try:
                 nodes = self._nodes(port, known)
@@ -889,6 +887,9 @@ class Work:
                 known.look = replace(known.look, nodes=nodes)
             watched = self._watched(known, returning)
             state = " ".join(node.incarnation for node in watched)
+            if seen is None:
+                # A look may take longer than the whole wait, and a node has to be seen twice to have run for a while.
+                latest = max(end, self._clock() + 2 * self._steady(known))
             if state != seen:
                 seen, since = state, self._clock()
             wrong = next((node for node in watched if not node.running or not node.steady), None)
@@ -1068,8 +1069,9 @@ class Work:
         if not backend.tells_starts:
             return None
         end, item = at.started_at + self.context.health_timeout, at.restart
+        needed = _STEADY if at.standby else 0.0
         first: Node | None = None
-        since = self._clock()
+        since, latest = self._clock(), 0.0
         while True:
             try:
                 nodes = self._nodes(port, known)
@@ -1082,13 +1084,13 @@ class Work:
                 )
             if first is None or node is None or node.incarnation != first.incarnation:
                 first, since = node, self._clock()
-            needed = _STEADY if at.standby else 0.0
+            latest = latest or max(end, self._clock() + 2 * needed)  # as in _await_node
             fine = node is not None and node.running and node.steady
             if fine and self._clock() - since >= needed:
                 if known.look is not None:
                     known.look = replace(known.look, nodes=nodes)
                 return None
-            if self._clock() >= end:
+            if self._clock() >= (latest if fine else end):
                 return f"its container {_trouble(node) if node is not None else 'is gone'}"
             self._sleep(backend.poll)
 

@@ -85,6 +85,7 @@ class Cluster:
     events: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     now: float = 0.0
+    look_takes: float = 0.0
     gone: bool = False
     comes_back: Callable[[Node], Node | None] = lambda node: replace(
         node, incarnation=f"{node.incarnation}+", running=True
@@ -215,6 +216,7 @@ class Engine(Backend):
     def look(cls, host: Any, member: Member) -> list[Node]:
         if member.host in host.away:
             raise Problem("unreachable")
+        host.now += host.look_takes
         return list(host.nodes[member.host])
 
     @classmethod
@@ -1272,6 +1274,15 @@ def test_a_stand_by_has_to_run_for_a_while() -> None:
     assert 3.0 <= cluster.now < 4.5
 
 
+def test_a_stand_by_is_believed_to_run_on_however_long_a_look_at_it_takes() -> None:
+    """As on Kubernetes, with an API server that is short of time."""
+    cluster = two()
+    cluster.connected = {"b"}
+    cluster.look_takes = 40.0
+    work = whole(cluster)
+    assert (work.failure, restarts(cluster)) == (None, ["a", "b"])
+
+
 def test_the_node_that_serves_goes_last_and_waits_for_stand_bys() -> None:
     cluster = Cluster({"h": [coreapp("a"), coreapp("b"), coreapp("c")]}, connected={"a"})
 
@@ -1432,6 +1443,22 @@ def test_a_node_that_runs_has_its_time_to_show_it_however_short_the_wait() -> No
     play(work, cluster, [Step("recover", "h")])
     assert work.failure is None
     assert 3.0 <= cluster.now < 3.5
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_node_that_runs_is_not_taken_for_one_that_crashes_since_a_look_takes_long(crashes: bool) -> None:
+    cluster = two()
+    work = returning(cluster)
+    cluster.look_takes = 40.0
+
+    def crash() -> None:
+        cluster.look_takes = 1.0
+        cluster.nodes["h"][0] = replace(cluster.nodes["h"][0], incarnation=str(cluster.now))
+
+    if crashes:
+        cluster.while_asleep = crash
+    play(work, cluster, [Step("recover", "h")])
+    assert ("a on h is not back since its restart: it starts over and over" in str(work.failure)) is crashes
 
 
 def test_a_host_that_goes_away_while_its_node_returns_is_told() -> None:
