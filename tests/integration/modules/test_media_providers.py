@@ -24,9 +24,11 @@ from support.batch import (
     assert_prediction,
     assert_same_over_both_paths,
 )
-from support.commands import MOSTLY_IN_PROCESS, PATHS, AnsibleCommands
+from support.commands import PATHS, AnsibleCommands, mostly_in_process
 from support.emulator import EmulatedClient, Emulator
 from wabiz_emulator import logs
+
+path = mostly_in_process
 
 PROVIDERS = "/v1/settings/application/media/providers"
 GET, POST = f"GET {PROVIDERS}", f"POST {PROVIDERS}"
@@ -36,12 +38,6 @@ HIDDEN = "********"
 OLD_PASS, OLD_TOKEN = "canary-old-pass", "canary-old-token"
 
 Stored = dict[str, Any]
-
-
-@pytest.fixture(params=MOSTLY_IN_PROCESS)
-def path(request: pytest.FixtureRequest) -> str:
-    """The ways in which a module runs."""
-    return str(request.param)
 
 
 def basic(name: str, password: str = OLD_PASS, username: str = "media") -> Stored:

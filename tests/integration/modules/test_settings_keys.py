@@ -20,7 +20,9 @@ from support.batch import (
     assert_same_over_both_paths,
     leaf,
 )
-from support.commands import MOSTLY_IN_PROCESS
+from support.commands import mostly_in_process
+
+path = mostly_in_process
 
 # Dotted name → (stored before, wanted, seen on the server afterwards). Deprecated keys are here as well: they work.
 VALUES: dict[str, tuple[Any, Any, Any]] = {
@@ -108,12 +110,6 @@ SAME_VALUE = [
     for label, (name, stored, wanted) in SPELLINGS.items()
     for delays in (("integer", "string") if "delay_ms" in label else ("integer",))
 ]
-
-
-@pytest.fixture(params=MOSTLY_IN_PROCESS)
-def path(request: pytest.FixtureRequest) -> str:
-    """The ways in which a module runs."""
-    return str(request.param)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -13,8 +13,10 @@ import certifi
 import pytest
 
 from support.batch import FIRST, Case, RunCases, assert_same_over_both_paths
-from support.commands import MOSTLY_IN_PROCESS, AnsibleCommands, mostly
+from support.commands import AnsibleCommands, mostly, mostly_in_process
 from support.emulator import PASSWORD, EmulatedClient
+
+path = mostly_in_process
 
 GET = "GET /v1/settings/application"
 USER = {"username": "reader", "password": "Only-reads-1", "role": "ROLE_USER"}
@@ -190,12 +192,6 @@ REFUSALS = [
 CASES = [refusal.case for refusal in REFUSALS]
 # The client itself says no; everything else is refused before anything is written.
 REFUSED_BY_THE_CLIENT = "a setting that the client refuses"
-
-
-@pytest.fixture(params=MOSTLY_IN_PROCESS)
-def path(request: pytest.FixtureRequest) -> str:
-    """The ways in which a module runs."""
-    return str(request.param)
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.case.name)

@@ -22,7 +22,9 @@ from support.batch import (
     assert_same_over_both_paths,
     leaf,
 )
-from support.commands import MOSTLY_IN_PROCESS, mostly
+from support.commands import mostly, mostly_in_process
+
+path = mostly_in_process
 
 GET, PATCH, DELETE = (f"{method} /v1/settings/application" for method in ("GET", "PATCH", "DELETE"))
 LOGIN, LOGOUT = "POST /v1/users/login", "POST /v1/users/logout"
@@ -229,12 +231,6 @@ CHANGES += [
     for label, switches in PECULIARITIES.items()
 ]
 CHANGE_CASES = [change.case for change in CHANGES]
-
-
-@pytest.fixture(params=MOSTLY_IN_PROCESS)
-def path(request: pytest.FixtureRequest) -> str:
-    """The ways in which a module runs."""
-    return str(request.param)
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.case.name)

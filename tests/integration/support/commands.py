@@ -46,6 +46,13 @@ def mostly(*first: Any, rest: Iterable[Any]) -> list[Any]:
 # For what is the same on both, as a few tests on both show: each run as a module takes half a second.
 MOSTLY_IN_PROCESS = mostly("in-process", rest=["module"])
 
+
+@pytest.fixture(params=MOSTLY_IN_PROCESS)
+def mostly_in_process(request: pytest.FixtureRequest) -> str:
+    """The ways in which a module runs, for a file that takes it as its `path`."""
+    return str(request.param)
+
+
 Result = dict[str, Any]
 
 
