@@ -85,8 +85,9 @@ class Core(NamedTuple):
 
 
 CORES = (
-    # With the lowest requests that is declared, and the urllib3 1.26 that belongs to it.
-    Core("core-2.16", "ansible-core~=2.16.0", ("3.10", "3.11", "3.12"), ("requests==2.25.*",)),
+    # With the lowest requests that is declared, and the urllib3 1.26 that belongs to it. It runs more than the others,
+    # and the Python of a Debian is faster than one that was built from source.
+    Core("core-2.16", "ansible-core~=2.16.0", ("3.11", "3.10", "3.12"), ("requests==2.25.*",)),
     Core("core-2.17", "ansible-core~=2.17.0", ("3.10", "3.11", "3.12")),
     # The last patch release in which a play that ends early costs tasks on every host.
     Core("core-2.18", "ansible-core==2.18.1", ("3.11", "3.12", "3.13")),
