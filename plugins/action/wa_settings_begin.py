@@ -161,8 +161,7 @@ class ActionModule(RoleAction):
             state = other["state"] if is_same else ""
             if state == "open" and other["host"] in self._vars["ansible_play_batch"]:
                 record = self._own_record()
-                summary = _summary(pending=record.labels() if record is not None else [])
-                return {"msg": f"{other['host']} does this for cluster {self._cluster}", **_conclusion(summary)}
+                return self._left_to_another(record, other["host"])
             if options is not None and state != "done":
                 self._require_all_of_one_client()
             # What is still pending may be on the record of this host only.
@@ -309,8 +308,8 @@ class ActionModule(RoleAction):
         if first:
             self._require_all_of_one_client()
         record = self._own_record()
-        if not first and record is not None and not record.is_pending:
-            return {"msg": f"another host does this for cluster {self._cluster}"}
+        if not first and self._is_for_another(kind, record):
+            return self._left_to_another(record)
         context = self._context(wanted=Wanted(everything=first), by_itself=True)
         return self._done_or_left(self._demand(context), [])
 
@@ -327,8 +326,8 @@ class ActionModule(RoleAction):
         if first:
             self._require_all_of_one_client()
         record = self._own_record()
-        if not first and record is not None and not record.is_pending:
-            return {"msg": f"another host does this for cluster {self._cluster}"}
+        if not first and self._is_for_another(kind, record):
+            return self._left_to_another(record)
         options = {name: self._values[name] for name in ("restart_bound", "client_version")}
         given = {name: value for name, value in options.items() if value is not None}
         everything = self._values["restart"] == "always" and self._may_restart()
@@ -382,6 +381,20 @@ class ActionModule(RoleAction):
             return False
         reported = self._vars["hostvars"][host].get(_TURNS) or {}
         return bool(reported.get(f"{kind} {self._cluster}") == turn)
+
+    def _is_for_another(self, kind: str, record: Record | None) -> bool:
+        """Whether there is nothing to do for a host that does not come first.
+
+        Who comes first does all that is pending for the hosts of its batch, and what it finds done already it would do
+        once more.
+        """
+        _turn, by = recall("turns", self._cluster, kind) or (0, self._own)
+        of_this_batch = by != self._own and by in self._vars["ansible_play_batch"]
+        return of_this_batch or (record is not None and not record.is_pending)
+
+    def _left_to_another(self, record: Record | None, host: str = "another host") -> Result:
+        summary = _summary(pending=record.labels() if record is not None else [])
+        return {"msg": f"{host} does this for cluster {self._cluster}", **_conclusion(summary)}
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)

@@ -29,6 +29,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     is_same,
     note_written,
     tidy,
+    under_present_names,
 )
 
 # Media is collected by the leading master (API notes, section 6), so it has to learn of a change as well.
@@ -328,7 +329,7 @@ def adopted(look: Look, looks: Sequence[Look], recorded: str) -> Record:
     if record.noted < record.generation:
         # Nobody else writes while the lease is ours, so whatever was to be written is written by now.
         record = note_written(record, look.nodes)
-    return record
+    return under_present_names(record, look.nodes)
 
 
 def without_seen(record: Record, looks: Iterable[Look]) -> Record:

@@ -394,6 +394,25 @@ def _sorted(entries: Iterable[Pending]) -> tuple[Pending, ...]:
     return tuple(sorted(entries, key=lambda entry: (entry.kind, entry.name)))
 
 
+def under_present_names(record: Record, nodes: Sequence[Node]) -> Record:
+    """The record of a host whose nodes were given other names.
+
+    Where the backend cannot tell one start from another, a node is a name and nothing else. That a name is gone does
+    not show that anything has restarted, so the nodes of now take its place.
+    """
+    if any(node.incarnation for node in nodes):
+        return record
+    gone = [entry for entry in record.nodes if not any(is_same(entry, node) for node in nodes)]
+    generations = {entry.kind: entry.generation for entry in sorted(gone, key=lambda entry: entry.generation)}
+    new = [_entry(node, generations[node.kind]) for node in nodes if node.kind in generations and not record.find(node)]
+    returning = record.returning
+    if returning is not None and not any(is_same(returning, node) for node in nodes):
+        same_kind = [node for node in nodes if node.kind == returning.kind]
+        if len(same_kind) == 1:
+            returning = replace(returning, name=same_kind[0].name, id=same_kind[0].id)
+    return replace(record, nodes=_sorted([*record.nodes, *new]), returning=returning)
+
+
 def highest(*counts: int | None) -> int | None:
     """The measure of health that a cut off restart must not lower: the highest that is known."""
     return max((count for count in counts if count is not None), default=None)

@@ -896,8 +896,11 @@ class Work:
             if wrong is None and (watched or returning is None) and self._clock() - since >= self._steady(known):
                 return None
             if self._clock() >= (end if wrong is not None or not watched else latest):
+                if wrong is None and not watched:
+                    names_only = not BACKENDS[known.member.backend].tells_starts
+                    return "wa_settings_restart_containers names it no more" if names_only else "its container is gone"
                 if wrong is None:
-                    return "its container is gone" if not watched else "it starts over and over"
+                    return "it starts over and over"
                 return f"{wrong.name} {_trouble(wrong)}"
             self._sleep(BACKENDS[known.member.backend].poll)
 

@@ -94,6 +94,18 @@ DONE = ([f"PATCH {SETTINGS}"], ["wacore"], {"warning"})
 UNTOUCHED: tuple[list[str], list[str], set[str]] = ([], [], {"info"})
 
 
+def test_loop_of_restarts_restarts_each_client(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    singles, clients = _on_one_host(new_single, tmp_path)
+    variables = {name: f"{{{{ clients[item].{name} }}}}" for name in clients[0]}
+    restart = {**include(**variables), "loop": list(range(len(clients)))}
+    restart["ansible.builtin.include_role"] = {"name": ROLE, "tasks_from": "restart"}
+    run = _run(ansible, {"vars": {"clients": clients}, "tasks": [restart]})
+    assert run.rc == 0, run.output
+    assert [(single.writes(), single.starts()) for single in singles] == [([], ["wacore"])] * len(singles)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_each_client_is_written_and_restarted_once(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, shape: str

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +16,7 @@ from support.commands import AnsibleCommands, mostly
 from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply
 from support.plays import (
     SHOW,
+    changed,
     most_down,
     node_named,
     nodes_in,
@@ -135,6 +137,24 @@ def test_renamed_client_is_told_of_its_pending_restart(ansible: AnsibleCommands,
     assert single.starts() == []
     done = apply(ansible, [single], VALUES)
     assert (done.rc, single.starts()) == (0, ["wacore"]), done.output
+
+
+@pytest.mark.parametrize("restart", ["never", "auto"])
+def test_what_is_pending_under_a_wrong_name_is_done_under_the_right_one(
+    ansible: AnsibleCommands, new_single: NewDeployment, restart: str
+) -> None:
+    """With C(auto) the command has failed, since there is no such node."""
+    single = new_single()
+    single.forget()
+    wrong = {"wa_settings_restart_containers": ["wacore9"], "wa_settings_restart": restart}
+    first = apply(ansible, [single], VALUES, "-e", json.dumps(wrong))
+    assert (first.rc == 0) is (restart == "never"), first.output
+    assert single.starts() == []
+    run = apply(ansible, [single], VALUES)
+    assert run.rc == 0, run.output
+    assert len(single.starts()) == 1
+    assert single.running("log_level") == {"warning"}
+    assert changed(apply(ansible, [single], VALUES)) == 0
 
 
 def test_message_names_the_node_its_state_and_what_is_pending(

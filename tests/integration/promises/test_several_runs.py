@@ -253,6 +253,22 @@ def test_hosts_that_restart_one_after_the_other_each_have_their_restart(
     assert most_down(trio) == 1
 
 
+@pytest.mark.parametrize("facts", [{}, APART], ids=["here", "apart"])
+def test_restart_by_itself_with_restarts_pending_restarts_each_node_once(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, facts: dict[str, Any]
+) -> None:
+    cluster = new_cluster(**facts)
+    connect_all(cluster)
+    cluster.forget()
+    assert apply(ansible, [cluster], {"log_level": "warning"}, variables={"wa_settings_restart": "never"}).rc == 0
+    restart = {"import_role": {"name": "wabiz.onprem.wa_settings", "tasks_from": "restart"}}
+    facts_of_all = {"debug": {"msg": "{{ wa_settings_restart_required }} {{ wa_settings_summary.pending | length }}"}}
+    run = apply(ansible, [cluster], {}, play={"roles": [], "tasks": [restart, facts_of_all]})
+    assert run.rc == 0, run.output
+    assert sorted(cluster.starts()) == NODES, run.output
+    assert cluster.running("log_level") == {"warning"}
+
+
 def test_change_with_serial_restarts_each_node_in_its_own_batch(ansible: AnsibleCommands, trio: Deployment) -> None:
     marks = {"name": "Mark", "ansible.builtin.debug": {"msg": "{{ inventory_hostname }}"}}
     run = apply(ansible, [trio], {"log_level": "warning"}, play={"serial": 1, "post_tasks": [marks]})

@@ -35,6 +35,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     settle,
     tidy,
     under_other_names,
+    under_present_names,
     unknown,
     withdraw,
 )
@@ -303,6 +304,33 @@ def test_a_restart_pays_for_the_demands_up_to_its_own() -> None:
     assert [entry.name for entry in settle(later, coreapp("a"), 1).nodes] == ["a", "b"]
     assert settle(later, coreapp("a"), 1).returning is None
     assert settle(begun, coreapp("b"), 1).returning == begun.returning
+
+
+@pytest.mark.parametrize(
+    ("now", "pending", "returning"),
+    [
+        # The same names; one that takes another's place.
+        ([Node("a"), Node("gone")], ["a", "gone"], "gone"),
+        ([Node("a"), Node("b")], ["a", "b", "gone"], "gone"),
+        # Where nothing tells one start from another, what has another name has not restarted.
+        ([Node("new")], ["a", "gone", "new"], "new"),
+        ([Node("a"), Node("new")], ["a", "gone", "new"], "gone"),
+        ([Node("new", kind=MASTER)], ["a", "gone"], "gone"),
+        # What has no node any more is for whoever takes it off.
+        ([], ["a", "gone"], "gone"),
+        # An engine tells: a container that is gone is gone.
+        ([Node("new", incarnation="1")], ["a", "gone"], "gone"),
+    ],
+)
+def test_other_names_are_other_nodes_only_if_starts_can_be_told(
+    now: list[Node], pending: list[str], returning: str
+) -> None:
+    record = demand(Record("c", "h"), [Node("a"), Node("gone")], settings=["x"], recorded="", connected_before=1)
+    record = replace(record, noted=record.generation, returning=Pending("gone"))
+    found = under_present_names(record, now)
+    assert [entry.name for entry in found.nodes] == pending
+    assert {entry.generation for entry in found.nodes} == {1}
+    assert found.returning is not None and found.returning.name == returning
 
 
 def test_the_name_in_health_that_has_to_come_back_is_on_record() -> None:
