@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping
@@ -84,6 +85,7 @@ class ActionModule(RoleAction):
         self._vars = task_vars or {}
         self._warnings: list[str] = []
         self._is_one_client = False  # whether that has been looked at
+        self._is_read = False  # whether the variables could be read
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entry = str(self._task.args.get("entry", "main"))
@@ -105,6 +107,7 @@ class ActionModule(RoleAction):
             result.update(failed=True, msg=str(problem))
         if result.get("failed"):
             result["msg"] = in_words_of_the_role(str(result.get("msg", "")))
+            result.update(self._left(result.get("wa_settings_summary")))
         if self._warnings:
             result["warnings"] = [*result.get("warnings", ()), *self._warnings]
         if self._turns:
@@ -123,6 +126,15 @@ class ActionModule(RoleAction):
         if self._api is None:
             # This process is a worker of its own, so the task's environment can be its own, too.
             os.environ.update(self._own_environment())
+        self._is_read = True
+
+    def _left(self, summary: Mapping[str, Any] | None) -> Result:
+        """What is to be said of restarts after a failure: if nothing else is known, what this host's record says."""
+        record: Record | None = None
+        if self._is_read and not (summary or {}).get("pending"):
+            with contextlib.suppress(Problem):
+                record = self._own_record()
+        return {} if record is None else _conclusion({**(summary or _summary()), "pending": record.labels()})
 
     def _selected(self) -> frozenset[str]:
         """Which of the role's two tags run: both, if the role is not chosen by one of them.

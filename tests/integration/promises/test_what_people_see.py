@@ -345,6 +345,17 @@ def test_rescue_finds_what_has_restarted_and_what_is_pending(
     assert nodes_in(pending) == [node["name"] for node in own["nodes"]] != []
 
 
+def test_refused_restart_says_what_is_pending(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    single = new_single()
+    assert apply(ansible, [single], VALUES, variables=NEVER).rc == 0
+    restart = {"import_role": {"name": ROLE, "tasks_from": "restart"}}
+    told = {"name": "Told", "debug": {"msg": "{{ ansible_failed_result.wa_settings_summary.pending }}"}}
+    missing = json.dumps({"wa_settings_restart_command": ["no-such-program"]})
+    play = {"roles": [], "tasks": [{"block": [restart], "rescue": [told]}]}
+    run = apply(ansible, [single], {}, "-e", missing, play=play)
+    assert nodes_in(run.result("Told")["msg"]) == ["wacore"], run.output
+
+
 def test_host_of_a_cluster_speaks_of_its_own_record_only(ansible: AnsibleCommands, new_cluster: NewDeployment) -> None:
     cluster = new_cluster()
     cluster.forget()
