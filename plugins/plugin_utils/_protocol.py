@@ -47,6 +47,7 @@ class Look:
 
     inside: its nodes may be restarted in this run. problem: why nothing could be seen. lost: its record could not be
     read. names_given: the operator named the nodes, so they belong to the client by declaration.
+    tells_starts: the backend can tell one start from another.
     """
 
     host: str
@@ -56,6 +57,7 @@ class Look:
     record: Record | None = None
     lost: str | None = None
     names_given: bool = False
+    tells_starts: bool = True
 
 
 @dataclass(frozen=True)
@@ -329,7 +331,7 @@ def adopted(look: Look, looks: Sequence[Look], recorded: str) -> Record:
     if record.noted < record.generation:
         # Nobody else writes while the lease is ours, so whatever was to be written is written by now.
         record = note_written(record, look.nodes)
-    return under_present_names(record, look.nodes)
+    return record if look.tells_starts else under_present_names(record, look.nodes)
 
 
 def without_seen(record: Record, looks: Iterable[Look]) -> Record:

@@ -397,11 +397,9 @@ def _sorted(entries: Iterable[Pending]) -> tuple[Pending, ...]:
 def under_present_names(record: Record, nodes: Sequence[Node]) -> Record:
     """The record of a host whose nodes were given other names.
 
-    Where the backend cannot tell one start from another, a node is a name and nothing else. That a name is gone does
-    not show that anything has restarted, so the nodes of now take its place.
+    For backends that cannot tell one start from another: a node is a name there and nothing else. That a name is gone
+    does not show that anything has restarted, so the nodes of now take its place.
     """
-    if any(node.incarnation for node in nodes):
-        return record
     gone = [entry for entry in record.nodes if not any(is_same(entry, node) for node in nodes)]
     generations = {entry.kind: entry.generation for entry in sorted(gone, key=lambda entry: entry.generation)}
     new = [_entry(node, generations[node.kind]) for node in nodes if node.kind in generations and not record.find(node)]

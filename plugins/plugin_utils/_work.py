@@ -404,7 +404,13 @@ class Work:
             known.look = Look(host, member.inside, problem=str(problem))
             return {}
         known.look = Look(
-            host, member.inside, nodes=nodes, record=record, lost=lost, names_given=bool(member.containers)
+            host,
+            member.inside,
+            nodes=nodes,
+            record=record,
+            lost=lost,
+            names_given=bool(member.containers),
+            tells_starts=BACKENDS[member.backend].tells_starts,
         )
         known.before = record
         if lost is not None:

@@ -10,7 +10,7 @@ import pytest
 from support.commands import AnsibleCommands
 from support.containers import ContainerDeployment, slow_start
 from support.deployments import apply
-from support.prober import probing
+from support.prober import RATE, probing
 
 
 @pytest.mark.parametrize("topology", ["multiconnect", "spread"])
@@ -23,6 +23,7 @@ def test_rolling_restart_is_no_outage(ansible: AnsibleCommands, request: pytest.
     assert run.rc == 0, run.output
     assert probes.problems == []
     assert probes.fewest_up == len(cluster.coreapps()) - 1, f"{probes.worst}\n{run.output}"
+    assert probes.rate > RATE / 2
     assert len(probes.seen_down) == len(cluster.coreapps()), "rounds that come too late prove nothing"
     assert cluster.restarted_since(before) == cluster.coreapps()
     starts = cluster.await_starts()

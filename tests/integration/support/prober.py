@@ -56,6 +56,11 @@ class Probes:
         return min(probe.connected for probe in self.rounds)
 
     @property
+    def rate(self) -> float:
+        """Rounds for each second."""
+        return (len(self.rounds) - 1) / (self.rounds[-1].time - self.rounds[0].time)
+
+    @property
     def seen_down(self) -> set[str]:
         """Coreapps that some rounds found up, and others did not."""
         everyone = {name for probe in self.rounds for name in probe.up}

@@ -312,17 +312,15 @@ def test_a_restart_pays_for_the_demands_up_to_its_own() -> None:
         # The same names; one that takes another's place.
         ([Node("a"), Node("gone")], ["a", "gone"], "gone"),
         ([Node("a"), Node("b")], ["a", "b", "gone"], "gone"),
-        # Where nothing tells one start from another, what has another name has not restarted.
+        # What has another name has not restarted.
         ([Node("new")], ["a", "gone", "new"], "new"),
         ([Node("a"), Node("new")], ["a", "gone", "new"], "gone"),
         ([Node("new", kind=MASTER)], ["a", "gone"], "gone"),
         # What has no node any more is for whoever takes it off.
         ([], ["a", "gone"], "gone"),
-        # An engine tells: a container that is gone is gone.
-        ([Node("new", incarnation="1")], ["a", "gone"], "gone"),
     ],
 )
-def test_other_names_are_other_nodes_only_if_starts_can_be_told(
+def test_what_was_pending_under_other_names_is_pending_for_the_nodes_of_now(
     now: list[Node], pending: list[str], returning: str
 ) -> None:
     record = demand(Record("c", "h"), [Node("a"), Node("gone")], settings=["x"], recorded="", connected_before=1)

@@ -1445,6 +1445,17 @@ def test_a_node_that_runs_has_its_time_to_show_it_however_short_the_wait() -> No
     assert 3.0 <= cluster.now < 3.5
 
 
+@pytest.mark.parametrize(("backend", "again"), [("docker", []), ("command", ["new"])])
+def test_a_name_that_is_gone_is_a_restart_only_where_starts_can_be_told(backend: str, again: list[str]) -> None:
+    """As a Deployment between two pods, which has a node that runs nothing in their place."""
+    cluster = Cluster({"h": [coreapp("a")]})
+    cluster.pending("h", "a", connected_before=1)
+    cluster.nodes["h"] = [coreapp("new", incarnation="", running=backend == "command")]
+    cluster.connected = {"new"}
+    resumed(cluster, backend=backend)
+    assert restarts(cluster) == again
+
+
 @pytest.mark.parametrize("crashes", [False, True])
 def test_a_node_that_runs_is_not_taken_for_one_that_crashes_since_a_look_takes_long(crashes: bool) -> None:
     cluster = two()
