@@ -20,6 +20,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Whose
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     CONNECTION,
     OF_MEMBER,
@@ -42,6 +43,12 @@ Render = Callable[[Any, Mapping[str, Any]], Any]
 def is_single(task_vars: Mapping[str, Any]) -> bool:
     """Whether the host says nothing about a cluster. Needs no look at other hosts, so it is cheap on a large fleet."""
     return bool(task_vars.get(VARIABLE, _DEFAULT) == _DEFAULT)
+
+
+def whose_record(task_vars: Mapping[str, Any], values: Mapping[str, Any], cluster: str, host: str) -> Whose:
+    """How the record of a host is told. values: the role's variables, as C(read_variables) makes them."""
+    hosts, is_part = task_vars["hostvars"], bool(values["partial_cluster"])
+    return Whose(str(values["api_url"]), cluster, host, lambda name: is_part or name in hosts)
 
 
 class Inventory:

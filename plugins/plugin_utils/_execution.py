@@ -37,6 +37,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._settings import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import whose_record
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, is_orphan, keep, recall, set_claim
@@ -73,6 +74,7 @@ class TaskPort:
     def __init__(self, action: ActionBase, work: Work, host: str, task_vars: dict[str, Any]) -> None:
         self._action = action
         self._work = work
+        self._task_vars = task_vars
         self._context = context = work.context
         environment = context.environment
         if context.api_here:
@@ -86,8 +88,9 @@ class TaskPort:
     def store(self, member: Member, cluster: str) -> Store:
         key = (member.host, cluster)
         if key not in self._stores:
-            client = str(self._context.connection["api_url"])
-            self._stores[key] = BACKENDS[member.backend].store(self.host, member, cluster, client)
+            values = {**self._context.values, **self._context.connection}
+            whose = whose_record(self._task_vars, values, cluster, member.host)
+            self._stores[key] = BACKENDS[member.backend].store(self.host, member, cluster, whose)
         return self._stores[key]
 
     def api(self, module: str, arguments: Mapping[str, Any], *, check_mode: bool = False) -> Result:

@@ -20,7 +20,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 COREAPP = "coreapp"
 MASTER = "master"
@@ -218,41 +218,63 @@ def is_same(one: Node | Pending, other: Node | Pending) -> bool:
 
 def file_name(cluster: str, host: str) -> str:
     """One for each cluster and inventory host, whatever characters their names have; hosts may share a directory."""
-    name = f"{quote(cluster, safe='')}{file_suffix(host)}"
+    name = f"{quote(cluster, safe='')}@{quote(host, safe='')}.json"
     if len(name) > _LONGEST_NAME + len(".json"):
         name = f"{hashlib.sha256(name.encode()).hexdigest()}.json"
     return name
 
 
-def file_suffix(host: str) -> str:
-    """What the names of all records of an inventory host end with, but for very long ones."""
-    return f"@{quote(host, safe='')}.json"
+@dataclass(frozen=True)
+class Whose:
+    """How the records of one client are told from others, also under names that it has no more.
 
-
-def under_other_names(others: Iterable[tuple[str, str]]) -> str | None:
-    """What is wrong if a client has pending restarts or campaigns on records of other clusters: it had another name.
-
-    others: name and text of each.
+    client: its address. cluster, host: its names now. is_known: whether a name is that of a host of the inventory.
     """
-    for name, text in others:
-        try:
-            found = json.loads(text)
-            cluster = str(found["cluster"])
-            pending = found["nodes"] or found["returning"] or found["elsewhere"]
-            campaign = found.get("campaign")
-        except (ValueError, LookupError, TypeError, AttributeError):
-            continue
-        if pending:
-            return (
-                f"{name} holds a pending restart of this client, made when its wa_settings_cluster was {cluster}. Run "
-                "once with that name; or remove the file and run once with wa_settings_restart: always"
-            )
-        if campaign:
-            return (
-                f"{name} holds a campaign of this client, begun when its wa_settings_cluster was {cluster}. End it "
-                "with that name"
-            )
-    return None
+
+    client: str
+    cluster: str
+    host: str
+    is_known: Callable[[str], bool]
+
+    @property
+    def marks(self) -> tuple[str, str]:
+        """What stands in a record of the client: one of these at least."""
+        return f'"client": {json.dumps(self.client)}', f'"cluster": {json.dumps(self.cluster)}'
+
+    def leaves(self, host: str) -> bool:
+        """Whether a record is that of another host, which sees to it itself."""
+        return host != self.host and self.is_known(host)
+
+    def leaves_file(self, name: str) -> bool:
+        """The same by the name of a file, as far as it is in there."""
+        host = name[: -len(".json")].rpartition("@")[2]
+        return not name.endswith(".json") or self.leaves(unquote(host))
+
+    def misnamed(self, others: Iterable[tuple[str, str]]) -> str:
+        """What is wrong if pending restarts or campaigns of the client are on records under other names; or nothing.
+
+        others: name and text of each record that has one of the marks.
+        """
+        for name, text in others:
+            try:
+                found = json.loads(text)
+                cluster, host = str(found["cluster"]), str(found["host"])
+                pending = found["nodes"] or found["returning"] or found["elsewhere"]
+                campaign = found.get("campaign")
+            except (ValueError, LookupError, TypeError, AttributeError):
+                continue
+            if self.leaves(host) or not (pending or campaign):
+                continue
+            names = [f"its wa_settings_cluster was {cluster}"] if cluster != self.cluster else []
+            names += [f"the inventory called its host {host}"] if host != self.host else []
+            made, those = " and ".join(names), "that name" if len(names) == 1 else "those names"
+            if pending:
+                return (
+                    f"{name} holds a pending restart of this client, made when {made}. Run once with {those}; or "
+                    "remove it and run once with wa_settings_restart: always"
+                )
+            return f"{name} holds a campaign of this client, begun when {made}. End it with {those}"
+        return ""
 
 
 def render(record: Record) -> str:

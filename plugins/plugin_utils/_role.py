@@ -30,13 +30,14 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import (
     default_address,
     is_single,
     member_of,
+    whose_record,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import keep
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, parse, under_other_names
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, parse
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Store
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     CONNECTION,
@@ -153,15 +154,14 @@ class RoleAction(DirectAction):
 
     def _store(self) -> Store:
         """Where the record of the present host lies, as this task may reach it."""
-        client = str(self._values["api_url"])
-        return BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, client)
+        whose = whose_record(self._vars, self._values, self._cluster, self._own)
+        return BACKENDS[self._member.backend].store(self._host(), self._member, self._cluster, whose)
 
     def _record_in(self, store: Store) -> Record:
         """The record of the present host. Raises Problem and Unreadable."""
         place = store.read_here() if isinstance(store, FileStore) and self._host().is_here else store.read()
-        problem = str(place.unusable) if place.hidden else under_other_names(place.others)
-        if problem is not None:
-            raise Problem(problem)
+        if place.hidden or place.misnamed:
+            raise Problem(place.misnamed or str(place.unusable))
         return Record(self._cluster, self._own) if place.text is None else parse(place.text, self._cluster, self._own)
 
     def _keep_providers(self, wanted: list[dict[str, Any]], run: Run, host: ConnectedHost | None) -> Result:

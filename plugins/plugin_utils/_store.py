@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shlex
 import tempfile
@@ -23,6 +22,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Whose
 
 _MARK = "wabiz-onprem-record"
 _ALSO = "wabiz-onprem-other-record"
@@ -67,11 +68,10 @@ tell() { printf '%s\n' "$mark $there $fs $verdict" "$text" "$mark"; }
 _READ = r"""
 examine
 look
-if test -n "$needle"; then
-  for other in "$d"/*"$suffix"; do
-    test "$other" != "$f" && test -r "$other" && grep -qF "$needle" "$other" || continue
-    printf '%s
-' "$also $other"; cat "$other"
+if test -n "$client"; then
+  grep -lsF -e "$client" -e "$cluster" "$d"/*.json | while IFS= read -r other; do
+    test "$other" != "$f" || continue
+    printf '%s\n' "$also $other"; cat "$other"
   done
 fi
 tell
@@ -140,14 +140,14 @@ class Place:
     """What was found where a record lies.
 
     text: the record, or None. unusable: why no record may be kept there. volatile: whether it goes with a container.
-    others: name and text of the records that the same host has of the same client under other names. hidden: whether
-    there may be a record that this account cannot read.
+    misnamed: what is wrong if there are records of the same client under other names. hidden: whether there may be a
+    record that this account cannot read.
     """
 
     text: str | None = None
     unusable: str | None = None
     volatile: bool = False
-    others: tuple[tuple[str, str], ...] = ()
+    misnamed: str = ""
     hidden: bool = False
 
 
@@ -170,21 +170,20 @@ class Store(Protocol):
 class FileStore:
     """A record in a directory of the host that the present task is connected to.
 
-    suffix: what the names of all records of one inventory host end with. client: whose records are looked for under
-    other names; empty if nobody's are.
+    whose: the client whose records are looked for under other names; None if nobody's are.
     """
 
-    def __init__(self, host: Host, directory: str, file: str, suffix: str = "", client: str = "") -> None:
+    def __init__(self, host: Host, directory: str, file: str, whose: Whose | None = None) -> None:
         self._host = host
         self._directory = directory.rstrip("/") or "/"
         self.name = f"{self._directory}/{file}"
-        self._suffix = suffix
-        self._needle = f'"client": {json.dumps(client)}' if client and suffix else ""
+        self._whose = whose
 
     def read_here(self) -> Place:
         """The same as C(read), where the host is this machine and this account. Raises Problem."""
         try:
-            return Place(self._text_here(), others=tuple(self._others_here()))
+            others = self._others_here()
+            return Place(self._text_here(), misnamed=self._whose.misnamed(others) if self._whose is not None else "")
         except OSError as error:
             raise Problem(f"{self.name}: cannot be read ({error.strerror}); does the play need become?") from None
 
@@ -195,19 +194,24 @@ class FileStore:
             return None
 
     def _others_here(self) -> Iterator[tuple[str, str]]:
-        if not self._needle:
+        whose = self._whose
+        if whose is None:
             return
-        # Names first: a controller may have the records of a thousand hosts here.
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for path in sorted(one for one in Path(self._directory).iterdir() if one.name.endswith(self._suffix)):
-                if str(path) != self.name:
-                    with contextlib.suppress(OSError):
-                        text = path.read_bytes().decode(errors="replace")
-                        if self._needle in text:
-                            yield str(path), text
+        client, cluster = whose.marks
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self._directory) as entries:
+            for name in sorted(entry.name for entry in entries):
+                path = f"{self._directory}/{name}"
+                # By the name first: a controller may have the records of a thousand hosts here.
+                if path == self.name or whose.leaves_file(name):
+                    continue
+                with contextlib.suppress(OSError):
+                    text = Path(path).read_bytes().decode(errors="replace")
+                    if client in text or cluster in text:
+                        yield path, text
 
     def read(self) -> Place:
-        return self._call(_READ, needle=self._needle, suffix=self._suffix, also=_ALSO)
+        client, cluster = self._whose.marks if self._whose is not None else ("", "")
+        return self._call(_READ, client=client, cluster=cluster, also=_ALSO)
 
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         if self._host.is_here and (volatile is None or self._is_examined(volatile)):
@@ -271,7 +275,7 @@ class FileStore:
         names = {"mark": _MARK, "d": self._directory, "f": self.name, **words}
         values = "\n".join(f"{name}={shlex.quote((word or '').rstrip())}" for name, word in names.items())
         try:
-            return read_answer(self._host.run(f"{values}\n{_EXAMINE}\n{script}"), self._directory)
+            return read_answer(self._host.run(f"{values}\n{_EXAMINE}\n{script}"), self._directory, self._whose)
         except Problem as problem:
             raise problem.of(self.name) from None
 
@@ -294,7 +298,7 @@ def _lock(directory: int) -> None:
             time.sleep(_LOCK_POLL)
 
 
-def read_answer(output: str, directory: str) -> Place:
+def read_answer(output: str, directory: str, whose: Whose | None = None) -> Place:
     """What the scripts print. Raises Problem where it is not that."""
     before, found, rest = output.partition(_MARK + " ")
     head, _newline, rest = rest.partition("\n")
@@ -303,11 +307,12 @@ def read_answer(output: str, directory: str) -> Place:
         raise Problem(f"the answer of the host cannot be read: {' '.join(output.split())[:200] or 'nothing'}")
     there, _space, rest = head.partition(" ")
     file_system, _space, verdict = rest.partition(" ")
-    others = (section.partition("\n") for section in before.split(f"{_ALSO} ")[1:])
+    sections = (section.partition("\n") for section in before.split(f"{_ALSO} ")[1:])
+    others = ((name, text) for name, _newline, text in sections)
     return Place(
         text=text if there == "present" else None,
         unusable=None if verdict == "fine" else f"{directory} {verdict}",
         volatile=file_system.lower().startswith(_VOLATILE),
-        others=tuple((name, text) for name, _newline, text in others),
+        misnamed=whose.misnamed(others) if whose is not None else "",
         hidden=_UNREADABLE in verdict,
     )

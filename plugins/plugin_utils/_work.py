@@ -89,7 +89,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
     settle,
     tidy,
-    under_other_names,
     unknown,
     withdraw,
 )
@@ -353,9 +352,8 @@ class Work:
         """Reads a record, without taking the lease."""
         store = port.store(self._members[host].member, self.context.cluster)
         place = store.read()
-        problem = under_other_names(place.others)
-        if problem is not None:
-            raise Failed(problem)
+        if place.misnamed:
+            raise Failed(place.misnamed)
         record, lost = self._parse(place.text, host)
         # What cannot be read means that everything is pending.
         self._peeked = record if lost is None else None

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node, file_name, file_suffix
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node, Whose, file_name
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Host, Problem, Store
 
 __all__ = ["Backend", "Host", "Member", "Problem", "Store", "member_from_json", "only", "within"]
@@ -57,9 +57,9 @@ class Backend:
     module_defaults = ""
 
     @classmethod
-    def store(cls, host: Host, member: Member, cluster: str, client: str = "") -> Store:
-        """Where the record of pending restarts lies. client: see C(FileStore)."""
-        return FileStore(host, member.state_dir, file_name(cluster, member.host), file_suffix(member.host), client)
+    def store(cls, host: Host, member: Member, cluster: str, whose: Whose | None = None) -> Store:
+        """Where the record of pending restarts lies. whose: see C(FileStore)."""
+        return FileStore(host, member.state_dir, file_name(cluster, member.host), whose)
 
     @classmethod
     def refusal(cls, member: Member) -> str | None:

@@ -14,7 +14,6 @@ This module is private to the collection.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +26,7 @@ from weakref import WeakKeyDictionary
 from ansible.plugins.loader import module_loader
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Host, Member, Problem, Store
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import COREAPP, MASTER, Node
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import COREAPP, MASTER, Node, Whose
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place
 
 Resource = Mapping[str, Any]
@@ -263,8 +262,8 @@ class Kubernetes(Backend):
         return cls.refused_pattern(member)
 
     @classmethod
-    def store(cls, host: Host, member: Member, cluster: str, client: str = "") -> Store:
-        return _ConfigMapStore(host, member, cluster, client)
+    def store(cls, host: Host, member: Member, cluster: str, whose: Whose | None = None) -> Store:
+        return _ConfigMapStore(host, member, cluster, whose)
 
     @classmethod
     def look(cls, host: Host, member: Member) -> list[Node]:
@@ -384,9 +383,9 @@ def _stuck(deployment: Resource) -> str:
 class _ConfigMapStore:
     """A record in a ConfigMap of the client's namespace; C(resourceVersion) keeps two writers apart."""
 
-    def __init__(self, host: Host, member: Member, cluster: str, client: str) -> None:
+    def __init__(self, host: Host, member: Member, cluster: str, whose: Whose | None) -> None:
         self._host = host
-        self._client = client
+        self._whose = whose
         self._member = member
         digest = hashlib.sha256(f"{cluster}\n{member.host}".encode()).hexdigest()
         self._object = f"wabiz-onprem-{digest[:20]}"
@@ -421,11 +420,12 @@ class _ConfigMapStore:
 
     def read(self) -> Place:
         others = self._look()
-        texts = [(f"ConfigMap {_metadata(other).get('name')}", self._record(other) or "") for other in others]
-        needle = f'"client": {json.dumps(self._client)}'
-        return Place(
-            self._text(), others=tuple((name, text) for name, text in texts if self._client and needle in text)
-        )
+        if self._whose is None:
+            return Place(self._text())
+        marks = self._whose.marks
+        texts = ((f"ConfigMap {_metadata(other).get('name')}", self._record(other) or "") for other in others)
+        found = ((name, text) for name, text in texts if any(mark in text for mark in marks))
+        return Place(self._text(), misnamed=self._whose.misnamed(found))
 
     def swap(self, old: str | None, new: str | None, volatile: bool | None = None) -> Place:
         # What was seen before will do: the API server compares the version. But it may not be what is known of it here.

@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands, mostly
+from support.commands import AnsibleCommands, CommandRun, mostly
 from support.deployments import APART, SETTINGS, Deployment, NewDeployment, apply
 from support.plays import (
+    ROLE,
     SHOW,
     changed,
     most_down,
@@ -137,6 +140,36 @@ def test_renamed_client_is_told_of_its_pending_restart(ansible: AnsibleCommands,
     assert single.starts() == []
     done = apply(ansible, [single], VALUES)
     assert (done.rc, single.starts()) == (0, ["wacore"]), done.output
+
+
+@pytest.mark.parametrize("facts", [{}, APART], ids=["here", "apart"])
+@pytest.mark.parametrize("kind", ["single", "cluster"])
+def test_renamed_host_is_told_of_its_pending_restart(
+    ansible: AnsibleCommands, new_single: NewDeployment, new_cluster: NewDeployment, kind: str, facts: dict[str, Any]
+) -> None:
+    """The inventory calls a host by another name from one run to the next."""
+    client = new_single(**facts) if kind == "single" else new_cluster(**facts)
+    first, *others = client.hosts
+    was = client.inventory()
+    renamed = {"renamed.example.com": was[first], **{host: was[host] for host in others}}
+    client.forget()
+
+    def run(hosts: dict[str, Any], *arguments: str, **variables: Any) -> CommandRun:
+        book = {"hosts": "all", "roles": [ROLE]}
+        common = {"ansible_python_interpreter": sys.executable, "wa_settings_values": VALUES, **variables}
+        return ansible.playbook([book], hosts, *arguments, variables=common)
+
+    assert run(was, wa_settings_restart="never").rc == 0
+    for arguments in (("--check",), ()):
+        told = run(renamed, *arguments)
+        assert told.rc != 0, told.output
+        assert f"the inventory called its host {first}" in words(told)
+    done = run(was)
+    assert done.rc == 0, done.output
+    assert set(Counter(client.starts()).values()) == {1}
+    assert client.running("log_level") == {"warning"}
+    again = run(renamed)
+    assert (again.rc, changed(again)) == (0, 0), again.output
 
 
 @pytest.mark.parametrize("restart", ["never", "auto"])

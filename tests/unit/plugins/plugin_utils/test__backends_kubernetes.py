@@ -19,7 +19,15 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.kubernetes 
     reason_of,
     selects,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import COREAPP, MASTER
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
+    COREAPP,
+    MASTER,
+    Node,
+    Record,
+    Whose,
+    demand,
+    render,
+)
 
 PATTERN = r"whatsapp\.biz/coreapp"
 CLIENT = "https://wa1.example.com:9090"
@@ -101,7 +109,7 @@ class Api:
 def store(api: Api, cluster: str = "c") -> Any:
     containers = ("wa/coreapp",)
     member = Member("h", True, "kubernetes", containers, PATTERN, (), "/state")
-    return Kubernetes.store(api, member, cluster, CLIENT)
+    return Kubernetes.store(api, member, cluster, Whose(CLIENT, cluster, "h", lambda _host: False))
 
 
 def test_a_record_is_made_changed_and_taken_away() -> None:
@@ -154,11 +162,12 @@ def test_of_two_writers_one_has_its_way(there: str | None, new: str | None, thei
 
 def test_records_of_the_client_under_other_names_are_found() -> None:
     api = Api()
-    store(api, "former").swap(None, f'{{"client": "{CLIENT}"}}')
-    store(api, "stranger").swap(None, '{"client": "https://elsewhere"}')
-    ((name, text),) = store(api).read().others
-    assert name.startswith("ConfigMap wabiz-onprem-")
-    assert CLIENT in text
+    pending = demand(Record("former", "h", client=CLIENT), [Node("pod")], settings=(), recorded="", connected_before=1)
+    stranger = replace(pending, cluster="stranger", client="https://elsewhere")
+    store(api, "stranger").swap(None, render(stranger))
+    assert store(api).read().misnamed == ""
+    store(api, "former").swap(None, render(pending))
+    assert "made when its wa_settings_cluster was former" in store(api).read().misnamed
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Record,
     Sent,
     Unreadable,
+    Whose,
     begin_restart,
     demand,
     file_name,
@@ -34,7 +35,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
     settle,
     tidy,
-    under_other_names,
     under_present_names,
     unknown,
     withdraw,
@@ -425,17 +425,42 @@ def test_an_unreported_value_is_known_again_without_being_kept() -> None:
 def test_a_campaign_is_the_clients_that_it_was_begun_for() -> None:
     record = replace(EMPTY, client="https://a", campaign=CAMPAIGN)
     assert (record.is_of_another("https://a"), record.is_of_another("https://b")) == (False, True)
-    problem = under_other_names([("/state/old@h.json", render(replace(record, cluster="old")))])
-    assert problem is not None
+    problem = WHOSE.misnamed([("/state/old@h.json", render(replace(record, cluster="old")))])
     assert "/state/old@h.json holds a campaign of this client, begun when its wa_settings_cluster was old" in problem
 
 
-def test_what_is_pending_under_another_name() -> None:
-    pending = render(demand(Record("old", "h"), [Node("wacore")], settings=(), recorded="", connected_before=1))
-    assert (
-        under_other_names([]) is under_other_names([("a", "{"), ("b", "[]"), ("c", render(Record("x", "h")))]) is None
-    )
-    problem = under_other_names([("/state/old@h.json", pending)])
-    assert problem is not None
-    assert "/state/old@h.json" in problem
-    assert "wa_settings_cluster was old" in problem
+WHOSE = Whose("https://a", "c", "h", lambda name: name in ("h", "other"))
+
+
+@pytest.mark.parametrize(
+    ("cluster", "host", "made"),
+    [
+        ("old", "h", "when its wa_settings_cluster was old. Run once with that name;"),
+        ("c", "box", "when the inventory called its host box. Run once with that name;"),
+        (
+            "old",
+            "box",
+            "when its wa_settings_cluster was old and the inventory called its host box. Run once with those",
+        ),
+        ("old", "other", None),
+        ("c", "other", None),
+    ],
+)
+def test_what_is_pending_under_other_names(cluster: str, host: str, made: str | None) -> None:
+    pending = render(demand(Record(cluster, host), [Node("wacore")], settings=(), recorded="", connected_before=1))
+    problem = WHOSE.misnamed([("/state/file.json", pending)])
+    assert problem.startswith(f"/state/file.json holds a pending restart of this client, made {made}" if made else "")
+    assert bool(problem) == bool(made)
+
+
+def test_records_under_other_names_of_which_nothing_is_pending() -> None:
+    assert WHOSE.misnamed([("a", "{"), ("b", "[]"), ("c", render(Record("x", "h")))]) == WHOSE.misnamed([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "leaves"), [("h", False), ("gone", False), ("other", True), ("gone@other", False), ("ot her", False)]
+)
+def test_files_that_another_host_sees_to(host: str, leaves: bool) -> None:
+    assert WHOSE.leaves_file(file_name("c", host)) == leaves
+    assert WHOSE.leaves_file(file_name("c" * 300, host)) is False
+    assert WHOSE.leaves_file(f"{file_name('c', host)}.txt")

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _store
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Whose
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Place, Problem, read_answer
 
 SHELLS = [[shell] for shell in ("dash", "bash") if shutil.which(shell)] + [
@@ -220,22 +221,28 @@ def test_what_is_no_answer(output: str) -> None:
 
 
 def test_records_of_the_same_client_under_other_names(place: Path, shell: list[str]) -> None:
+    """One by its address, one by its cluster; those of a stranger and of another host of the inventory are left."""
     place.mkdir(parents=True)
     client = "https://wa1.example.com:9090"
-    for name, whose in (
-        ("old@h", client),
-        ("new@h", client),
-        ("other@h", "https://wa2.example.com"),
-        ("old@i", client),
-    ):
-        (place / f"{name}.json").write_text(json.dumps({"client": whose, "cluster": name}, indent=1))
-    text = (place / "old@h.json").read_text()
-    store = FileStore(Shell(shell), str(place), "new@h.json", "@h.json", client)
-    for found in (store.read(), store.read_here()):
-        assert [(name, each.strip()) for name, each in found.others] == [(str(place / "old@h.json"), text)]
-        assert found.text is not None
-    assert FileStore(Shell(shell), str(place), "new@h.json", "@h.json").read().others == ()
-    assert FileStore(Shell(shell), str(place / "none"), "new@h.json", "@h.json", client).read() == Place()
+    empty = {"nodes": [], "returning": None, "elsewhere": []}
+
+    def lay(cluster: str, host: str, whose: str) -> None:
+        record = {**empty, "client": whose, "cluster": cluster, "host": host, "nodes": ["wacore"]}
+        (place / f"{cluster}@{host}.json").write_text(json.dumps(record, indent=1))
+
+    whose = Whose(client, "new", "h", lambda name: name in ("h", "i"))
+    store = FileStore(Shell(shell), str(place), "new@h.json", whose)
+    assert store.read() == store.read_here() == Place()
+    for cluster, host, address in (("new", "h", client), ("other", "h", "https://wa2"), ("old", "i", client)):
+        lay(cluster, host, address)
+    assert [found.misnamed for found in (store.read(), store.read_here())] == ["", ""]
+    for cluster, host, address in (("old", "h", client), ("new", "was h", ""), ("any", "g", client)):
+        lay(cluster, host, address)
+        for found in (store.read(), store.read_here()):
+            assert f"{place / f'{cluster}@{host}.json'} holds a pending restart" in found.misnamed
+            assert found.text is not None
+        assert FileStore(Shell(shell), str(place), "new@h.json").read().misnamed == ""
+        (place / f"{cluster}@{host}.json").unlink()
 
 
 # --- without a shell ----------------------------------------------------------------------------------------------

@@ -617,18 +617,18 @@ def test_a_record_tells_whether_anything_is_due(text: str | None, due: bool, may
 
 
 @pytest.mark.parametrize(
-    ("text", "others", "said"),
+    ("text", "misnamed", "said"),
     [
-        (None, (("old@h.json", render(Record("old", "h", elsewhere=("x",)))),), "old@h.json holds a pending restart"),
-        (render(Record("other", "h")), (), "it belongs to h of cluster other; remove it"),
+        (None, "old@h.json holds a pending restart", "old@h.json holds a pending restart"),
+        (render(Record("other", "h")), "", "it belongs to h of cluster other; remove it"),
     ],
 )
 def test_a_record_that_may_be_this_clients_under_another_name_ends_the_work(
-    text: str | None, others: tuple[tuple[str, str], ...], said: str
+    text: str | None, misnamed: str, said: str
 ) -> None:
     cluster = two()
     cluster.records.update({"h": text} if text is not None else {})
-    cluster.places["h"] = Place(others=others)
+    cluster.places["h"] = Place(misnamed=misnamed)
     work = made(cluster)
     play(work, cluster, [Step("peek", "h"), Step("look", "h")])
     assert said in str(work.failure)
