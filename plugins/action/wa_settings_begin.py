@@ -25,7 +25,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACK
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import VARIABLES, in_words, left_alone
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import read_variables as read_campaign
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, play_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, is_silent, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
@@ -37,6 +37,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
     recall,
     set_claim,
     take,
+    uses_of,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import combined
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused, Wanted
@@ -56,8 +57,10 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Context,
+    client_of,
     context_from_json,
     context_to_json,
+    of_all_clients,
     others_record,
     report,
     summary_line,
@@ -86,6 +89,7 @@ class ActionModule(RoleAction):
         self._warnings: list[str] = []
         self._is_one_client = False  # whether that has been looked at
         self._is_read = False  # whether the variables could be read
+        self._later = bool(self._task.args.get("later"))
         # Not DirectAction's own: there is no module behind this action.
         result: Result = super(DirectAction, self).run(tmp, self._vars)
         entry = str(self._task.args.get("entry", "main"))
@@ -114,7 +118,7 @@ class ActionModule(RoleAction):
             result["turns"] = self._turns
         result["goes_on"] = bool(result["steps"] or result["restarts"])
         # A change alone tells the handler, also if nothing has to restart for it.
-        later = entry == "main" and bool(self._task.args.get("later"))
+        later = entry == "main" and self._later
         result["is_done"] = later and not recall("demands", str(self._vars["inventory_hostname"]))
         result["notify"] = [_TOPIC] if result.pop("may_restart", False) else []
         return result
@@ -153,7 +157,6 @@ class ActionModule(RoleAction):
         if not self._selected():
             return {}
         self._read()
-        self._later = bool(self._task.args.get("later"))
         if self._later and self._api not in (None, self._own):
             raise Problem(
                 f"{PREFIX}api_delegate: this playbook calls the API from the controller (with the Python package "
@@ -163,21 +166,25 @@ class ActionModule(RoleAction):
         is_reset = options is None or options.get("state") == "absent"
         self._providers: list[dict[str, Any]] | None = None if is_reset else self._values["media_providers"]
         said = repr((options, self._providers))
+        everything = self._values["restart"] == "always" and self._may_restart()
         if self._single:
-            return self._compare(options)
+            return self._compare(options, everything)
         with alone("cluster", self._cluster):
             # Settings of a cluster are read and written once, whichever of its hosts comes first.
             self._require_known_client()
             other = claim(self._cluster) or {}
             is_same = other.get("host", self._own) != self._own and other["declaration"] == said
             state = other["state"] if is_same else ""
+            # What the first host of the cluster demands is pending on the records of all, those of later batches too.
+            everything = everything and (self._comes_first("always") or state == "failed")
             if state == "open" and other["host"] in self._vars["ansible_play_batch"]:
                 record = self._own_record()
+                self._remember()
                 return self._left_to_another(record, other["host"])
             if options is not None and state != "done":
                 self._require_all_of_one_client()
             # What is still pending may be on the record of this host only.
-            found = self._compare(None if state == "done" else options)
+            found = self._compare(None if state == "done" else options, everything)
             goes_on = bool(found.get("steps")) or (self._later and found.get("changed", False))
             state = "failed" if found.get("failed") else "open" if goes_on else "done"
             set_claim(self._cluster, self._own, state, said)
@@ -229,7 +236,8 @@ class ActionModule(RoleAction):
     def _may_restart(self) -> bool:
         return self._values["restart"] != "never" and "restart" in self._selected()
 
-    def _compare(self, options: dict[str, Any] | None) -> Result:
+    def _compare(self, options: dict[str, Any] | None, everything: bool) -> Result:
+        """everything: whether all Coreapps restart, whatever differs."""
         record = self._own_record()
         campaign = record.campaign if record is not None else None
         if options is not None and record is not None and campaign is not None:
@@ -261,9 +269,9 @@ class ActionModule(RoleAction):
             told = combined(told, provided)
             if provided.get("failed"):
                 return told
-        everything = self._values["restart"] == "always" and self._may_restart()
         resumes = record is not None and record.is_pending and self._may_restart()
         if not (held or undecided or everything or resumes or record is None):
+            self._remember(tuple(told.get("changed_settings", ())))
             return {**told, **self._said(told, record)}
         context = self._context(
             settings=options if held or undecided else None,
@@ -304,8 +312,21 @@ class ActionModule(RoleAction):
             only_on = "" if self._single else self._own
             check_mode = bool(self._task.check_mode)
             self._say(summary_line(self._cluster, summary, check_mode, self._may_restart(), only_on))
+        if not self._later or self._values["report"]:
+            summary = self._of_all_clients(summary)
         shown = {"ansible_stats": report(self._own, summary)} if self._values["report"] else {}
         return {**shown, **_conclusion(summary)}
+
+    def _of_all_clients(self, summary: dict[str, list[str]]) -> dict[str, list[str]]:
+        return of_all_clients(self._own, client_of(self._cluster, self._connection_options()), summary)
+
+    def _remember(self, changes: tuple[str, ...] = ()) -> None:
+        """Keeps what is meant here for the handler that tasks of users notify: the variables that it sees are those of
+        one use of the role, maybe of another host's."""
+        if not self._later:
+            # What is wrong with other hosts of the cluster is said where they are needed.
+            with contextlib.suppress(Problem, AnsibleError):
+                self._context(wanted=Wanted(), changes=changes)
 
     def _restart(self) -> Result:
         """A rolling restart of everything, by itself or because a task of the user's has notified the handler."""
@@ -406,6 +427,8 @@ class ActionModule(RoleAction):
 
     def _left_to_another(self, record: Record | None, host: str = "another host") -> Result:
         summary = _summary(pending=record.labels() if record is not None else [])
+        if not self._later:
+            summary = self._of_all_clients(summary)
         return {"msg": f"{host} does this for cluster {self._cluster}", **_conclusion(summary)}
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
@@ -413,25 +436,20 @@ class ActionModule(RoleAction):
         return context.items(steps, "demand")
 
     def _handler(self) -> Result:
-        """The handler that tasks of users notify: all that the role looked after on this host in this run, else what
+        """The handler that tasks of users notify: all that the role looked after on this host in this play, else what
         the variables say now."""
         self._own = str(self._vars["inventory_hostname"])
-        known = list(dict.fromkeys(recall("contexts", self._own) or ()))
+        waiting = self._clients(take("demands", self._own))
+        known = {**self._clients(uses_of(self._own, play_of(self._vars))), **waiting}
         if not known:
             self._read()
             return self._restart_everything("handler")
-        waiting = take("demands", self._own)
         steps: list[dict[str, Any]] = []
         restarts: list[dict[str, Any]] = []
-        clusters = set()
-        for name in reversed(known):
-            carried = recall("context", name)
-            if carried is None or carried["cluster"] in clusters:
-                continue
-            clusters.add(carried["cluster"])
+        for client, carried in known.items():
             self._cluster = carried["cluster"]
             first = len(carried["members"]) == 1 or self._comes_first("handler")
-            if name in waiting and carried["wanted"]["settings"]:
+            if client in waiting and carried["wanted"]["settings"]:
                 restarts += carried["restarts"]  # all Coreapps of the cluster
             elif carried["may_restart"] and first:
                 again = {
@@ -441,12 +459,18 @@ class ActionModule(RoleAction):
                     "wanted": {"settings": [], "everything": True},
                     "campaign": None,
                     "by_itself": True,
-                    "counted": carried["counted"] and name in waiting,
+                    "counted": carried["counted"] and client in waiting,
                 }
                 steps += self._demand(self._keep(again))
-            elif name in waiting:
+            elif client in waiting:
                 restarts += carried["restarts"]
         return self._done_or_left(steps, restarts)
+
+    @staticmethod
+    def _clients(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Client to the last of these contexts that is about it."""
+        found = (recall("context", name) for name in names)
+        return {client_of(one["cluster"], one["connection"]): one for one in found if one}
 
     def _pending(self) -> Result:
         """The handler that the role notifies: what the role has written down on this host in this run."""
@@ -551,6 +575,8 @@ class ActionModule(RoleAction):
         campaign: Mapping[str, Any] | None = None,
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
+        name = secrets.token_hex(8)
+        append("contexts", self._own, [play_of(self._vars), name])
         members: dict[str, Member] = {self._own: self._member}
         others: dict[str, dict[str, Any]] = {}
         here: tuple[str, ...] = ()
@@ -569,7 +595,7 @@ class ActionModule(RoleAction):
                         raise Problem(f"{host}: {refusal}")
             here = self._reached_from_here(inventory, members)
         context = Context(
-            id=secrets.token_hex(8),
+            id=name,
             host=self._own,
             cluster=self._cluster,
             members=tuple(members.values()),
@@ -590,7 +616,6 @@ class ActionModule(RoleAction):
             campaign=campaign,
             here=here,
         )
-        append("contexts", self._own, context.id)
         return self._keep(context_to_json(context))
 
     def _other_member(self, inventory: Inventory, host: str) -> Member:

@@ -9,6 +9,7 @@ This module is private to the collection.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from ansible.module_utils.common.yaml import yaml_load
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall, uses_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Whose
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     CONNECTION,
@@ -49,6 +50,12 @@ def whose_record(task_vars: Mapping[str, Any], values: Mapping[str, Any], cluste
     """How the record of a host is told. values: the role's variables, as C(read_variables) makes them."""
     hosts, is_part = task_vars["hostvars"], bool(values["partial_cluster"])
     return Whose(str(values["api_url"]), cluster, host, lambda name: is_part or name in hosts)
+
+
+def play_of(task_vars: Mapping[str, Any]) -> str:
+    """What tells a play from others of the same run, as far as Ansible says."""
+    said = [task_vars.get(name) for name in ("ansible_play_name", "ansible_play_hosts_all")]
+    return hashlib.sha256(repr(said).encode()).hexdigest()
 
 
 class Inventory:
@@ -137,7 +144,16 @@ class Inventory:
 
     def member(self, host: str) -> Member:
         """What is declared of a host's containers. Raises InvalidVariables."""
-        return member_of(host, self._values(host, OF_MEMBER), host in self._task_vars["ansible_play_batch"])
+        return member_of(host, self._values(host, OF_MEMBER), self._is_within(host))
+
+    def _is_within(self, host: str) -> bool:
+        """Whether nodes of a host may restart now: it is of this batch, or of one before, which has come as far."""
+        if host in self._task_vars["ansible_play_batch"]:
+            return True
+        if host not in self._task_vars["ansible_play_hosts"]:
+            return False  # not of the play, or it has failed there
+        play = play_of(self._task_vars)
+        return len(uses_of(host, play)) >= max(1, len(uses_of(self._own, play)))
 
     def connection(self, host: str) -> dict[str, Any] | None:
         """The connection's options as they are for a host; None where they are not known here, or where only the host

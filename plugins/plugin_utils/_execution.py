@@ -49,7 +49,9 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Failed,
     Unwritten,
     Work,
+    client_of,
     context_from_json,
+    of_all_clients,
     report,
 )
 
@@ -225,15 +227,13 @@ def take_step(work: Work, port: TaskPort, name: str, host: str, node: str) -> Re
 def _conclusion(work: Work, port: TaskPort, phase: str) -> Result:
     """What the task leaves behind: for the role's facts, for the handler, and for the person who watches."""
     context = work.context
-    pending = work.still_pending()
-    found: Result = {
-        "wa_settings_summary": work.summary(),
-        "wa_settings_restart_required": bool(pending),
-    }
+    client = client_of(context.cluster, context.connection)
+    summary = of_all_clients(context.host, client, work.summary())
+    found: Result = {"wa_settings_summary": summary, "wa_settings_restart_required": bool(summary["pending"])}
     if phase == "demand":
         found.update(_hand_over(work))
     if context.values["report"]:
-        found["ansible_stats"] = report(context.host, work.summary())
+        found["ansible_stats"] = report(context.host, summary)
     line = work.line(phase == "restart" or not found.get("restarts"))
     if line:
         port.say(line)

@@ -96,6 +96,11 @@ def take(kind: str, name: str) -> list[Any]:
     return list(found)
 
 
+def uses_of(host: str, play: str) -> list[str]:
+    """What was kept under C(contexts) for each use of the role by a host in a play."""
+    return [name for of, name in recall("contexts", host) or () if of == play]
+
+
 def set_claim(cluster: str, host: str, state: str, declaration: str | None = None) -> None:
     """Says which host does the work of a cluster in this run, for which declaration, and how far it is.
 

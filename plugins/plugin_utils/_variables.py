@@ -89,8 +89,8 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in said.items():
         if _SPEC[name[len(PREFIX) :]]["type"] == "list" and isinstance(value, str) and value.lstrip().startswith("["):
             raise InvalidVariables(
-                f"{name}: is the text of a list, not a list; an inventory in the INI format cannot say one, so put it "
-                "into a YAML file such as group_vars/all.yml"
+                f"{name}: is the text of a list, not a list; inventories in the INI format often make text of it, so "
+                "put it into a YAML file such as group_vars/all.yml"
             )
     providers = said.get(PREFIX + "media_providers")
     try:

@@ -44,7 +44,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import (
     left_alone,
     together,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, keep
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, alone, keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
@@ -991,6 +991,7 @@ class Work:
         self._update(port, host, change)
         conversation = port.watch() if not backend.tells_starts else None
         watch = _Watch(conversation, node) if conversation is not None else None
+        patience = min(_SIGN_AFTER, self.context.health_timeout)
         try:
             if watch is not None:
                 watch.start()
@@ -999,10 +1000,11 @@ class Work:
             backend.restart(port.host, known.member, node, stop_timeout, self.context.health_timeout)
             at.killed = bool(backend.tells_starts and node.id and self._clock() - begun >= stop_timeout)
         except Problem as problem:
+            patience = 0.0  # it does not count, whatever is seen
             raise Failed(f"{item.title}, {item.label}, could not be restarted: {problem}; {self._left()}") from None
         finally:
             if watch is not None:
-                watch.stop(min(_SIGN_AFTER, self.context.health_timeout))
+                watch.stop(patience)
         at.started_at = self._clock()
         if watch is not None and (unseen := watch.unseen):
             raise Failed(
@@ -1287,6 +1289,20 @@ def summary_line(
         where = f" on {only_on}" if only_on else ""
         parts.append(f"pending restarts{where}: {', '.join(summary['pending']) or 'none'}{held}")
     return f"{cluster}: {'; '.join(parts)}"
+
+
+def client_of(cluster: str, connection: Mapping[str, Any]) -> str:
+    """What tells the clients of one host apart."""
+    return f"{cluster} {connection['api_url']}"
+
+
+def of_all_clients(host: str, client: str, summary: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The summary of all clients for which a host has used the role in this run. summary: the latest of one of them."""
+    with alone("summaries", host):
+        known: dict[str, Mapping[str, list[str]]] = {**(recall("summaries", host) or {}), client: summary}
+        keep(known, "summaries", host)
+    found = {name: [entry for one in known.values() for entry in one[name]] for name in summary}
+    return {**found, "changed_settings": sorted(set(found["changed_settings"]))}
 
 
 def report(host: str, summary: Mapping[str, Any]) -> Result:

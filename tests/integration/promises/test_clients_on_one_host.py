@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +16,11 @@ import pytest
 
 from support.commands import AnsibleCommands, CommandRun
 from support.deployments import SETTINGS, Deployment, NewDeployment
-from support.plays import FLUSH, ROLE, SHOW, changed, declared, include, on_record, summary
+from support.plays import FLUSH, NOTIFY, ROLE, SHOW, changed, declared, include, on_record, required, summary
 
 VALUES = {"log_level": "warning"}
 HOST = "box"
+VARIABLES = {"ansible_python_interpreter": sys.executable}
 Variables = dict[str, Any]
 Play = dict[str, Any]
 
@@ -70,9 +73,7 @@ SHAPES: dict[str, Callable[[AnsibleCommands, list[Variables]], Play]] = {
 
 
 def _run(ansible: AnsibleCommands, play: Play) -> CommandRun:
-    return ansible.playbook(
-        [{"hosts": HOST, **play}], {HOST: {}}, variables={"ansible_python_interpreter": sys.executable}
-    )
+    return ansible.playbook([{"hosts": HOST, **play}], {HOST: VARIABLES})
 
 
 def _on_one_host(new_single: NewDeployment, place: Path, count: int = 2) -> tuple[list[Deployment], list[Variables]]:
@@ -104,6 +105,76 @@ def test_loop_of_restarts_restarts_each_client(
     run = _run(ansible, {"vars": {"clients": clients}, "tasks": [restart]})
     assert run.rc == 0, run.output
     assert [(single.writes(), single.starts()) for single in singles] == [([], ["wacore"])] * len(singles)
+
+
+UPLOAD = {"name": "Upload a certificate", "ansible.builtin.debug": {}, "changed_when": True, "notify": NOTIFY}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_notify_of_a_user_restarts_each_client_of_the_host_once(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, shape: str
+) -> None:
+    """The clients are as declared, so that the role itself has nothing to restart."""
+    singles, clients = _on_one_host(new_single, tmp_path)
+    play = SHAPES[shape](ansible, clients)
+    assert _run(ansible, play).rc == 0
+    for single in singles:
+        single.forget()
+    run = _run(ansible, {**play, "post_tasks": [UPLOAD]})
+    assert run.rc == 0, run.output
+    assert [(single.writes(), single.starts()) for single in singles] == [([], ["wacore"])] * len(singles), run.output
+
+
+def test_notify_of_a_user_restarts_what_is_on_each_host(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    """Each host has a list of its own, the lists differ in length, and only one host notifies."""
+    singles, clients = _on_one_host(new_single, tmp_path, count=3)
+    hosts: dict[str, Variables] = {"box1": {"clients": clients[:1]}, "box2": {"clients": clients[1:]}, "box3": {"clients": []}}
+    variables = {name: f"{{{{ clients[item].{name} }}}}" for name in clients[0]}
+    looped = {**include(**variables), "loop": "{{ range(clients | length) | list }}"}
+    upload = {**UPLOAD, "when": "inventory_hostname == 'box2'"}
+    book = {"hosts": "all", "tasks": [looped, FLUSH, {"ansible.builtin.debug": {}}, upload]}
+    common = {"ansible_python_interpreter": sys.executable}
+    first = ansible.playbook([book], hosts, variables=common)
+    assert first.rc == 0, first.output
+    # What the role has changed restarts at the flush, what is notified at the end.
+    expected = [["wacore"], 2 * ["wacore"], 2 * ["wacore"]]
+    assert [single.starts() for single in singles] == expected, first.output
+
+
+def test_notify_restarts_no_client_that_is_not_to_restart(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    singles, clients = _on_one_host(new_single, tmp_path)
+    clients[0]["wa_settings_values"] = {"callback_backoff_delay_ms": 5000}
+    tasks = [include(**clients[0]), include(**{**clients[1], "wa_settings_restart": "never"}), UPLOAD]
+    run = _run(ansible, {"tasks": tasks, "post_tasks": [SHOW]})
+    assert run.rc == 0, run.output
+    assert [single.starts() for single in singles] == [["wacore"], []], run.output
+    found = summary(run, HOST)
+    assert required(run, HOST) is True
+    assert found["changed_settings"] == ["callback_backoff_delay_ms", "log_level"]
+    assert (len(found["restarted"]), len(found["pending"])) == (1, 1), found
+
+
+@pytest.mark.parametrize("restart", ["auto", "never"])
+def test_facts_and_report_cover_all_clients_of_the_host(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, restart: str
+) -> None:
+    """The last client of the loop is as declared: that says nothing about the first one."""
+    singles, clients = _on_one_host(new_single, tmp_path)
+    assert _run(ansible, _looped(ansible, clients[1:])).rc == 0
+    told = [{**client, "wa_settings_restart": restart, "wa_settings_report": True} for client in clients]
+    book = {"hosts": HOST, **_looped(ansible, told), "post_tasks": [SHOW]}
+    run = ansible.playbook([book], {HOST: VARIABLES}, environment={"ANSIBLE_SHOW_CUSTOM_STATS": "1"})
+    assert run.rc == 0, run.output
+    found = summary(run, HOST)
+    assert found["changed_settings"] == ["log_level"]
+    assert (required(run, HOST), len(found["pending"])) == ((True, 1) if restart == "never" else (False, 0))
+    assert len(found["restarted"]) == len(singles[0].starts()) == (restart == "auto")
+    (stats,) = re.findall(r"RUN: (\{.*\})", run.stdout)
+    assert json.loads(stats)["wa_settings_report"] == {HOST: found}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -187,23 +258,20 @@ def test_default_name_for_two_clients_is_refused_or_works_but_forgets_nothing(
     assert _seen(singles[0]) == DONE
 
 
-def test_facts_are_those_of_the_use_of_the_role_just_before(
+def test_facts_cover_what_the_host_has_used_the_role_for_so_far(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
 ) -> None:
     _singles, clients = _on_one_host(new_single, tmp_path)
-    shows = [{**SHOW, "name": f"Show {number}"} for number in range(2)]
-    tasks = [
-        include(**clients[0]),
-        FLUSH,
-        shows[0],
-        include(**{**clients[1], "wa_settings_restart": "never"}),
-        shows[1],
-    ]
+    shows = [{**SHOW, "name": f"Show {number}"} for number in range(3)]
+    never = {**clients[1], "wa_settings_restart": "never"}
+    tasks = [include(**clients[0]), FLUSH, shows[0], include(**never), shows[1], include(**clients[0]), shows[2]]
     run = _run(ansible, {"tasks": tasks})
     assert run.rc == 0, run.output
-    first, second = (run.result(f"Show {number}")["msg"] for number in range(2))
-    assert (first["required"], len(first["summary"]["restarted"])) == (False, 1)
-    assert (second["required"], len(second["summary"]["pending"])) == (True, 1)
+    first, second, third = (run.result(f"Show {number}")["msg"] for number in range(3))
+    assert (first["required"], len(first["summary"]["restarted"]), first["summary"]["pending"]) == (False, 1, [])
+    assert (second["required"], len(second["summary"]["restarted"]), len(second["summary"]["pending"])) == (True, 1, 1)
+    # A client's later use says what is so then.
+    assert (third["required"], third["summary"]["restarted"], len(third["summary"]["pending"])) == (True, [], 1)
 
 
 def test_cluster_named_by_a_number_or_from_the_inventory_is_one_cluster_on_all_its_hosts(

@@ -192,6 +192,35 @@ def test_notify_of_a_user_restarts_each_node_once_whatever_the_batches(
     assert most_down(trio) == 1
 
 
+@pytest.mark.parametrize("serial", mostly(1, rest=[2]))
+@pytest.mark.parametrize("notifies", ["first", "last"])
+def test_notify_of_one_batch_restarts_the_nodes_of_all(
+    ansible: AnsibleCommands, trio: Deployment, notifies: str, serial: int
+) -> None:
+    """Whichever batch it is, nothing stays pending."""
+    values = {"callback_backoff_delay_ms": 5000}
+    assert apply(ansible, [trio], values).rc == 0
+    trio.forget()
+    host = list(trio.hosts)[0 if notifies == "first" else -1]
+    upload = {**_UPLOAD, "when": f"inventory_hostname == '{host}'"}
+    run = apply(ansible, [trio], values, play={"serial": serial, "tasks": [upload]})
+    assert run.rc == 0, run.output
+    assert sorted(trio.starts()) == NODES, run.output
+    assert most_down(trio) == 1
+    assert trio.leftovers() == []
+
+
+@pytest.mark.parametrize("play", [{"serial": 1}, {"serial": 2}, {"strategy": "free"}, {}], ids=str)
+def test_restart_in_any_case_restarts_each_node_once(
+    ansible: AnsibleCommands, trio: Deployment, play: dict[str, Any]
+) -> None:
+    always = {"wa_settings_restart": "always"}
+    run = apply(ansible, [trio], {"log_level": "warning"}, play=play, variables=always)
+    assert run.rc == 0, run.output
+    assert sorted(trio.starts()) == NODES, run.output
+    assert (most_down(trio), trio.running("log_level"), trio.leftovers()) == (1, {"warning"}, [])
+
+
 @pytest.mark.parametrize("facts", [APART, {}], ids=["apart", "here"])
 def test_change_and_notify_together_restart_each_node_once(
     ansible: AnsibleCommands, new_cluster: NewDeployment, facts: dict[str, Any]

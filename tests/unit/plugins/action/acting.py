@@ -69,6 +69,7 @@ class Play:
             "hostvars": everybody,
             "groups": {"all": list(self.hosts)},
             "ansible_play_hosts_all": list(self.hosts),
+            "ansible_play_hosts": list(self.hosts),
             "ansible_play_batch": list(self.batch or self.hosts),
             "ansible_run_tags": list(self.tags),
             "ansible_skip_tags": list(self.skip_tags),

@@ -14,7 +14,8 @@ import pytest
 from ansible import constants
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, is_single, play_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import InvalidVariables
 
 VARIABLE = "wa_settings_cluster"
@@ -48,6 +49,7 @@ def inventory(own: str, hosts: dict[str, dict[str, Any]], play: list[str] | None
         "hostvars": hostvars,
         "groups": {"all": list(hosts)},
         "ansible_play_hosts_all": play or list(hosts),
+        "ansible_play_hosts": play or list(hosts),
         "ansible_play_batch": play or list(hosts),
         "omit": "__omit__",
     }
@@ -162,3 +164,32 @@ def test_rendered_variables_are_plain() -> None:
         "day": "2026-11-26",
         "other": ["/x", 1, None],
     }
+
+
+@pytest.mark.parametrize(
+    ("uses", "mine", "failed", "within"),
+    [
+        ({"a": 1}, 0, (), {"a": True, "b": True, "c": False}),  # a's batch is over, c's is to come
+        ({"a": 2, "c": 1}, 2, (), {"a": True, "b": True, "c": False}),  # two plays that nothing tells apart
+        ({"a": 1}, 1, ("a",), {"a": False, "b": True, "c": False}),
+        ({}, 1, (), {"a": False, "b": True, "c": False}),
+    ],
+)
+def test_nodes_of_which_hosts_may_restart_now(
+    uses: dict[str, int], mine: int, failed: tuple[str, ...], within: dict[str, bool]
+) -> None:
+    """The present batch is b's."""
+    facts = {**inventory("b", {"a": {}, "b": {}, "c": {}})._task_vars, "ansible_play_batch": ["b"]}
+    facts["ansible_play_hosts"] = [host for host in "abc" if host not in failed]
+    facts["ansible_play_name"] = repr((uses, mine, failed))
+    for host, count in {**uses, "b": mine}.items():
+        for _use in range(count):
+            append("contexts", host, [play_of(facts), "id"])
+    hosts = Inventory(facts, render)
+    assert {host: hosts.member(host).inside for host in within} == within
+
+
+def test_uses_in_other_plays_do_not_count() -> None:
+    facts = {**inventory("b", {"a": {}, "b": {}})._task_vars, "ansible_play_batch": ["b"], "ansible_play_name": "other"}
+    append("contexts", "a", [play_of({**facts, "ansible_play_name": "one"}), "id"])
+    assert Inventory(facts, render).member("a").inside is False

@@ -458,7 +458,7 @@ def test_records_under_other_names_of_which_nothing_is_pending() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "leaves"), [("h", False), ("gone", False), ("other", True), ("gone@other", False), ("ot her", False)]
+    ("host", "leaves"), [("h", False), ("gone", False), ("other", True), ("gone@other", False), ("a host", False)]
 )
 def test_files_that_another_host_sees_to(host: str, leaves: bool) -> None:
     assert WHOSE.leaves_file(file_name("c", host)) == leaves

@@ -1843,6 +1843,17 @@ def test_a_command_starts_when_the_node_was_looked_at() -> None:
     watch.stop(0.0)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_command_that_fails_at_once_is_told_at_once(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
+    patience: list[float] = []
+    monkeypatch.setattr(_work._Watch, "stop", lambda _watch, seconds: patience.append(seconds))
+    if fails:
+        monkeypatch.setitem(BACKENDS, "command", type("Failing", (Broken,), {"tells_starts": False}))
+    cluster = Cluster({"h": [Node("h")]}, clustered=False)
+    whole(cluster, backend="command", values={"health_timeout": 40.0})
+    assert patience == [0.0 if fails else _work._SIGN_AFTER]
+
+
 def test_a_command_is_believed_where_nobody_can_watch() -> None:
     cluster = Cluster({"h": [Node("h")]}, clustered=False)
     cluster.watch = lambda: None  # type: ignore[method-assign]
