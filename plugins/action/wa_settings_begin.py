@@ -616,7 +616,8 @@ class ActionModule(RoleAction):
             campaign=campaign,
             here=here,
         )
-        return self._keep(context_to_json(context))
+        keep(context_to_json(context), "context", context.id)
+        return context
 
     def _other_member(self, inventory: Inventory, host: str) -> Member:
         """What is declared of another host's containers. Raises Problem, which names that host."""
@@ -635,9 +636,8 @@ class ActionModule(RoleAction):
         return tuple(host for host in own if inventory.is_local(host, connection))
 
     def _keep(self, carried: Mapping[str, Any]) -> Context:
-        context = context_from_json(carried)
-        keep(context_to_json(context), "context", context.id)
-        return context
+        keep(carried, "context", str(carried["id"]))
+        return context_from_json(carried)
 
     def _say(self, line: str) -> None:
         display.display(f"[{self._own}] {line}")
