@@ -265,15 +265,15 @@ class Whose:
                 continue
             if self.leaves(host) or not (pending or campaign):
                 continue
-            names = [f"its wa_settings_cluster was {cluster}"] if cluster != self.cluster else []
-            names += [f"the inventory called its host {host}"] if host != self.host else []
-            made, those = " and ".join(names), "that name" if len(names) == 1 else "those names"
+            names = [f"for the host {host}, which is not in this inventory"] if host != self.host else []
+            names += [f"when its wa_settings_cluster was {cluster}"] if cluster != self.cluster else []
+            made, those = ", ".join(names), "that name" if len(names) == 1 else "those names"
             if pending:
                 return (
-                    f"{name} holds a pending restart of this client, made when {made}. Run once with {those}; or "
+                    f"{name} holds a pending restart of this client, made {made}. Run once with {those}; or "
                     "remove it and run once with wa_settings_restart: always"
                 )
-            return f"{name} holds a campaign of this client, begun when {made}. End it with {those}"
+            return f"{name} holds a campaign of this client, begun {made}. End it with {those}"
         return ""
 
 

@@ -163,7 +163,7 @@ def test_renamed_host_is_told_of_its_pending_restart(
     for arguments in (("--check",), ()):
         told = run(renamed, *arguments)
         assert told.rc != 0, told.output
-        assert f"the inventory called its host {first}" in words(told)
+        assert f"for the host {first}, which is not in this inventory" in words(told)
     done = run(was)
     assert done.rc == 0, done.output
     assert set(Counter(client.starts()).values()) == {1}

@@ -436,11 +436,11 @@ WHOSE = Whose("https://a", "c", "h", lambda name: name in ("h", "other"))
     ("cluster", "host", "made"),
     [
         ("old", "h", "when its wa_settings_cluster was old. Run once with that name;"),
-        ("c", "box", "when the inventory called its host box. Run once with that name;"),
+        ("c", "box", "for the host box, which is not in this inventory. Run once with that name;"),
         (
             "old",
             "box",
-            "when its wa_settings_cluster was old and the inventory called its host box. Run once with those",
+            "for the host box, which is not in this inventory, when its wa_settings_cluster was old. Run once",
         ),
         ("old", "other", None),
         ("c", "other", None),
