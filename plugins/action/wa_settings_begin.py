@@ -134,10 +134,12 @@ class ActionModule(RoleAction):
 
     def _left(self, summary: Mapping[str, Any] | None) -> Result:
         """What is to be said of restarts after a failure: if nothing else is known, what this host's record says."""
-        record: Record | None = None
-        if self._is_read and not (summary or {}).get("pending"):
-            with contextlib.suppress(Problem):
-                record = self._own_record()
+        if not self._is_read or (summary or {}).get("pending"):
+            return {}
+        try:
+            record = self._own_record()
+        except Problem:
+            record = Record(self._cluster, self._own, elsewhere=(self._own,))  # nobody can tell, so all may be
         return {} if record is None else _conclusion({**(summary or _summary()), "pending": record.labels()})
 
     def _selected(self) -> frozenset[str]:
@@ -168,7 +170,7 @@ class ActionModule(RoleAction):
         said = repr((options, self._providers))
         everything = self._values["restart"] == "always" and self._may_restart()
         if self._single:
-            return self._compare(options, everything)
+            return self._compare(options, everything or self._was_asked_before())
         with alone("cluster", self._cluster):
             # Settings of a cluster are read and written once, whichever of its hosts comes first.
             self._require_known_client()
@@ -177,6 +179,7 @@ class ActionModule(RoleAction):
             state = other["state"] if is_same else ""
             # What the first host of the cluster demands is pending on the records of all, those of later batches too.
             everything = everything and (self._comes_first("always") or state == "failed")
+            everything = everything or self._was_asked_before()
             if state == "open" and other["host"] in self._vars["ansible_play_batch"]:
                 record = self._own_record()
                 self._remember()
@@ -199,7 +202,7 @@ class ActionModule(RoleAction):
             return
         self._is_one_client = True
         own = str(self._values["api_url"])
-        others = self._others(Inventory(self._vars, self._render))
+        others = self._others()
         answering = self._require_one_client(others) if others else None
         if answering is not None and is_silent(self._connection_options()):
             there = others[answering]
@@ -320,6 +323,16 @@ class ActionModule(RoleAction):
     def _of_all_clients(self, summary: dict[str, list[str]]) -> dict[str, list[str]]:
         return of_all_clients(self._own, client_of(self._cluster, self._connection_options()), summary)
 
+    def _was_asked_before(self) -> bool:
+        """Whether a task of a user has notified the handler before the play came to this use of the role, and the
+        handler knew other clients of this host only."""
+        asked = None if self._later else recall("asked", self._own, play_of(self._vars))
+        client = client_of(self._cluster, self._connection_options())
+        if asked is None or client in asked:
+            return False
+        keep([*asked, client], "asked", self._own, play_of(self._vars))
+        return True
+
     def _remember(self, changes: tuple[str, ...] = ()) -> None:
         """Keeps what is meant here for the handler that tasks of users notify: the variables that it sees are those of
         one use of the role, maybe of another host's."""
@@ -376,7 +389,7 @@ class ActionModule(RoleAction):
     def _warn_of_later_batches(self) -> None:
         """Says of a cluster that C(serial) takes apart that a campaign has not begun everywhere yet."""
         play, batch = set(self._vars["ansible_play_hosts_all"]), set(self._vars["ansible_play_batch"])
-        hosts = [] if self._single else Inventory(self._vars, self._render).hosts_of(self._cluster)
+        hosts = [] if self._single else self._inventory.hosts_of(self._cluster)
         later = [host for host in hosts if host in play - batch]
         if later and self._may_restart():
             self._warnings.append(
@@ -439,11 +452,15 @@ class ActionModule(RoleAction):
         """The handler that tasks of users notify: all that the role looked after on this host in this play, else what
         the variables say now."""
         self._own = str(self._vars["inventory_hostname"])
+        play = play_of(self._vars)
         waiting = self._clients(take("demands", self._own))
-        known = {**self._clients(uses_of(self._own, play_of(self._vars))), **waiting}
-        if not known:
+        known = {**self._clients(uses_of(self._own, play)), **waiting} or self._clients_of_others(play)
+        if known is None:
             self._read()
+            keep([client_of(self._cluster, self._connection_options())], "asked", self._own, play)
             return self._restart_everything("handler")
+        if not known:
+            return {"msg": f"{self._own} has not used the role in this play, so nothing restarts"}
         steps: list[dict[str, Any]] = []
         restarts: list[dict[str, Any]] = []
         for client, carried in known.items():
@@ -451,9 +468,10 @@ class ActionModule(RoleAction):
             first = len(carried["members"]) == 1 or self._comes_first("handler")
             if client in waiting and carried["wanted"]["settings"]:
                 restarts += carried["restarts"]  # all Coreapps of the cluster
-            elif carried["may_restart"] and first:
+            elif first:
                 again = {
                     **carried,
+                    "host": self._own,
                     "id": secrets.token_hex(8),
                     "settings": None,
                     "wanted": {"settings": [], "everything": True},
@@ -465,6 +483,22 @@ class ActionModule(RoleAction):
             elif client in waiting:
                 restarts += carried["restarts"]
         return self._done_or_left(steps, restarts)
+
+    def _clients_of_others(self, play: str) -> dict[str, dict[str, Any]] | None:
+        """The clients of this host for which only other hosts have used the role in this play.
+
+        None if nobody has used it yet. If others have, the variables that the handler sees may be those of their uses.
+        """
+        if recall("used", play) is None:
+            return None
+        found = {}
+        for host in self._vars["ansible_play_hosts_all"]:
+            for one in self._clients(uses_of(host, play)).values():
+                members = [{**of, "inside": self._inventory.is_within(of["host"])} for of in one["members"]]
+                if self._own in [of["host"] for of in members]:
+                    mine = {"members": members, "here": (), "environment": self._own_environment()}
+                    found[one["cluster"]] = {**one, **mine}
+        return found
 
     @staticmethod
     def _clients(names: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -576,13 +610,16 @@ class ActionModule(RoleAction):
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         name = secrets.token_hex(8)
-        append("contexts", self._own, [play_of(self._vars), name])
+        play = play_of(self._vars)
+        append("contexts", self._own, [play, name])
+        if recall("used", play) is None:
+            keep(True, "used", play)
         members: dict[str, Member] = {self._own: self._member}
         others: dict[str, dict[str, Any]] = {}
         here: tuple[str, ...] = ()
         if not self._single:
-            inventory = Inventory(self._vars, self._render)
-            others = {} if self._is_one_client else self._others(inventory)
+            inventory = self._inventory
+            others = {} if self._is_one_client else self._others()
             hosts = inventory.hosts_of(self._cluster)
             members = dict.fromkeys(hosts, self._member)
             for host in hosts:

@@ -27,7 +27,6 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._settings import appl
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Problem, member_from_json
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import in_words as campaign_in_words
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import (
     run_here,
@@ -115,7 +114,7 @@ class ActionModule(FleetAction):
         with alone("one client", self._cluster):
             refusal = recall("one client", self._cluster)
             if refusal is None:
-                others, refusal = self._others(Inventory(self._vars, self._render)), ""
+                others, refusal = self._others(), ""
                 try:
                     if others:
                         self._require_one_client(others)
@@ -165,7 +164,7 @@ class ActionModule(FleetAction):
             except Unreadable as problem:
                 record = unknown(self._cluster, self._own)  # as apply takes it
                 add_error(entry, f"{store.name}: the record of pending restarts cannot be read: {problem}")
-            if record.is_of_another(str(self._values["api_url"])):
+            if self._single and record.is_of_another(str(self._values["api_url"])):
                 raise Problem(others_record(store.name, record))
             add_record(entry, record)
             if record.campaign is not None:

@@ -74,6 +74,7 @@ class Inventory:
         self._hostvars = task_vars["hostvars"]
         self._raw_own = self._hostvars.raw_get(self._own)
         self._known: dict[str, Mapping[str, Any]] = {}
+        self._asked: dict[str, dict[str, Any] | None] = {}
         self._for_all = {
             name: value
             for name, value in task_vars.items()
@@ -144,9 +145,10 @@ class Inventory:
 
     def member(self, host: str) -> Member:
         """What is declared of a host's containers. Raises InvalidVariables."""
-        return member_of(host, self._values(host, OF_MEMBER), self._is_within(host))
+        values = {**self._values(host, OF_MEMBER), "api_url": (self._connection(host) or {}).get("api_url")}
+        return member_of(host, values, self.is_within(host))
 
-    def _is_within(self, host: str) -> bool:
+    def is_within(self, host: str) -> bool:
         """Whether nodes of a host may restart now: it is of this batch, or of one before, which has come as far."""
         if host in self._task_vars["ansible_play_batch"]:
             return True
@@ -158,15 +160,20 @@ class Inventory:
     def connection(self, host: str) -> dict[str, Any] | None:
         """The connection's options as they are for a host; None where they are not known here, or where only the host
         itself reaches its address."""
-        try:
-            values = self._values(host, (*CONNECTION, "api_delegate"))
-            address = values["api_url"] or default_address(self._render, host, self.variables(host))
-        except Exception:  # noqa: BLE001
-            return None  # as for the cluster's name: the host will be told itself
-        if values["api_delegate"] == host:
+        values = self._connection(host)
+        if values is None or values["api_delegate"] == host:
             return None
-        said = {name: values[name] for name in CONNECTION if values[name] is not None}
-        return {**said, "api_url": address}
+        return {name: values[name] for name in CONNECTION if values[name] is not None}
+
+    def _connection(self, host: str) -> dict[str, Any] | None:
+        if host not in self._asked:
+            try:
+                values = self._values(host, (*CONNECTION, "api_delegate"))
+                address = values["api_url"] or default_address(self._render, host, self.variables(host))
+                self._asked[host] = {**values, "api_url": address}
+            except Exception:  # noqa: BLE001
+                self._asked[host] = None  # as for the cluster's name: the host will be told itself
+        return self._asked[host]
 
     def is_local(self, host: str, connection: str) -> bool:
         """Whether commands for a host run on this machine and under this account.
@@ -205,6 +212,7 @@ def member_of(host: str, values: Mapping[str, Any], inside: bool) -> Member:
         image_pattern=values["restart_image_pattern"],
         command=tuple(values["restart_command"]),
         state_dir=values["state_dir"],
+        client=str(values["api_url"] or "").rstrip("/"),
     )
 
 

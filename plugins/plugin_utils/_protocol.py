@@ -45,9 +45,9 @@ class Refused(Exception):
 class Look:
     """What was seen on one container host of the cluster.
 
-    inside: its nodes may be restarted in this run. problem: why nothing could be seen. lost: its record could not be
-    read. names_given: the operator named the nodes, so they belong to the client by declaration.
-    tells_starts: the backend can tell one start from another.
+    inside: its nodes may be restarted in this run. problem: why nothing could be seen. away: because no connection
+    leads there. lost: its record could not be read. names_given: the operator named the nodes, so they belong to the
+    client by declaration. tells_starts: the backend can tell one start from another.
     """
 
     host: str
@@ -58,6 +58,7 @@ class Look:
     lost: str | None = None
     names_given: bool = False
     tells_starts: bool = True
+    away: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,12 +190,14 @@ def targets(
     masters: bool | None,
     health: ClientHealth,
     partial_cluster: bool = False,
+    writes: bool = True,
 ) -> Targets:
     """The nodes that a demand is about. Raises Refused.
 
-    masters: whether masters restart too; None: when MASTERS_TOO is among the settings.
+    masters: whether masters restart too; None: when MASTERS_TOO is among the settings. writes: whether anything is to
+    be written to the client; if not, a restart is only asked for, and can wait for a host that is away.
     """
-    _refuse_unseen(cluster, looks)
+    _refuse_unseen(cluster, looks, wanted, writes)
     elsewhere = tuple(look.host for look in looks if look.problem is not None)
     warnings = [
         f"{look.host} of cluster {cluster} cannot be looked at ({look.problem}); its restart stays pending until a run "
@@ -250,12 +253,16 @@ def _once(nodes: Iterable[Node]) -> list[Node]:
     return list(seen.values())
 
 
-def _refuse_unseen(cluster: str, looks: Sequence[Look]) -> None:
-    silent = [f"{look.host} ({look.problem})" for look in looks if look.inside and look.problem is not None]
+def _refuse_unseen(cluster: str, looks: Sequence[Look], wanted: Wanted, writes: bool) -> None:
+    waits = bool(wanted) and not writes and any(look.problem is None for look in looks)
+    silent = [
+        f"{look.host} ({look.problem})"
+        for look in looks
+        if look.inside and look.problem is not None and not (waits and look.away)
+    ]
     if silent:
-        raise Refused(
-            f"cluster {cluster}: restarts cannot be done on {', '.join(silent)}, so nothing is written or restarted"
-        )
+        end = "nothing is written or restarted" if wanted else "nothing is restarted and all of it stays pending"
+        raise Refused(f"cluster {cluster}: restarts cannot be done on {', '.join(silent)}, so {end}")
 
 
 def _refuse_several_outside_a_cluster(

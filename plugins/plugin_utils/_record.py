@@ -132,10 +132,9 @@ class Campaign:
 class Record:
     """What is pending on one host.
 
-    client: the address of the client at the demand, for a client of one host: a host with several clients needs a
-    cluster's name for each. generation: grows with each demand. noted: the generation up to which it was noted that the
-    settings are written; while it lags behind, every node has a pending restart, whatever has started since. recorded:
-    when the first of the present demands was written (UTC, for people).
+    client: the address of the client at the demand, as this host has it. generation: grows with each demand. noted: the
+    generation up to which it was noted that the settings are written; while it lags behind, every node has a pending
+    restart, whatever has started since. recorded: when the first of the present demands was written (UTC, for people).
     settings: dotted names, no values. returning: the node that was stopped for its restart and has not been seen
     healthy since. connected_before: connected Coreapps of the cluster before the first restart; None where nobody could
     tell. elsewhere: hosts of the cluster that could not be looked at when a restart was demanded. campaign: what has to
@@ -173,7 +172,8 @@ class Record:
 
     def is_of_another(self, client: str) -> bool:
         """Whether what is pending in it, or a campaign, is another client's than the one at this address."""
-        return (self.is_pending or self.campaign is not None) and self.client not in ("", client)
+        holds = self.is_pending or self.campaign is not None
+        return holds and self.client not in ("", client.rstrip("/"))
 
     def labels(self) -> list[str]:
         """What is pending, for people."""
@@ -239,7 +239,7 @@ class Whose:
     @property
     def marks(self) -> tuple[str, str]:
         """What stands in a record of the client: one of these at least."""
-        return f'"client": {json.dumps(self.client)}', f'"cluster": {json.dumps(self.cluster)}'
+        return f'"client": {json.dumps(self.client.rstrip("/"))}', f'"cluster": {json.dumps(self.cluster)}'
 
     def leaves(self, host: str) -> bool:
         """Whether a record is that of another host, which sees to it itself."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import HAS_REQUESTS
@@ -80,6 +80,10 @@ class RoleAction(DirectAction):
 
     _vars: dict[str, Any]
 
+    @cached_property
+    def _inventory(self) -> Inventory:
+        return Inventory(self._vars, self._render)
+
     providers = DirectFlow(media_provider_info_spec(), partial(media_providers, wanted={}))
 
     def _read(self) -> None:
@@ -112,14 +116,14 @@ class RoleAction(DirectAction):
     def _connection_options(self) -> dict[str, Any]:
         return {name: self._values[name] for name in CONNECTION if self._values[name] is not None}
 
-    def _others(self, inventory: Inventory) -> dict[str, dict[str, Any]]:
+    def _others(self) -> dict[str, dict[str, Any]]:
         """The connections of the cluster's hosts that have another address than this one."""
         if self._api == self._own:
             return {}  # what is an address of this host's own means nothing for others
         found = {}
         known = {str(self._values["api_url"]).rstrip("/")}
-        for host in inventory.hosts_of(self._cluster):
-            connection = inventory.connection(host) if host != self._own else None
+        for host in self._inventory.hosts_of(self._cluster):
+            connection = self._inventory.connection(host) if host != self._own else None
             address = str(connection["api_url"]).rstrip("/") if connection is not None else ""
             if connection is not None and address not in known:
                 known.add(address)

@@ -93,7 +93,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     withdraw,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, Step, as_items, restart_steps
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Store
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Store, Unreachable
 
 Result = dict[str, Any]
 
@@ -399,7 +399,7 @@ class Work:
                 nodes = self._nodes(port, known)
         except Problem as problem:
             self._give_back(port, known)
-            known.look = Look(host, member.inside, problem=str(problem))
+            known.look = Look(host, member.inside, problem=str(problem), away=isinstance(problem, Unreachable))
             return {}
         known.look = Look(
             host,
@@ -433,14 +433,10 @@ class Work:
         known.place, known.stored = place, place.text
         record, lost = self._parse(place.text, known.member.host)
         lost = lost or known.lost
-        if record.is_of_another(self._client):
+        # A cluster may be reached at another address than before, as a client of its own may not.
+        if len(self._members) == 1 and record.is_of_another(known.member.client):
             raise Problem(others_record(store.name, record))
         return record, lost
-
-    @property
-    def _client(self) -> str:
-        """Whose record it is; hosts of a cluster may each have an address of their own."""
-        return str(self.context.connection["api_url"]) if len(self._members) == 1 else ""
 
     def _give_back(self, port: Port, known: _Member) -> None:
         """Gives the lease back of a host that cannot be worked on after all."""
@@ -621,9 +617,10 @@ class Work:
         self._members[host].before = replace(ready, lease=None)
         nodes = found.nodes.get(host, ())
         settings = tuple(name for name in self.wanted.settings)
+        client = self._members[host].member.client
 
         def change(present: Record) -> Record:
-            after = replace(ready, lease=present.lease, client=self._client, campaign=campaign)
+            after = replace(ready, lease=present.lease, client=client, campaign=campaign)
             if self.wanted:
                 after = demand(
                     after,
@@ -656,6 +653,7 @@ class Work:
             masters=self.context.masters,
             health=self._health,
             partial_cluster=bool(self.context.values["partial_cluster"]),
+            writes=self._settings is not None or self.context.campaign is not None,
         )
         for warning in self._targets.warnings:
             self._warn(warning)
@@ -1301,8 +1299,14 @@ def of_all_clients(host: str, client: str, summary: Mapping[str, list[str]]) -> 
     with alone("summaries", host):
         known: dict[str, Mapping[str, list[str]]] = {**(recall("summaries", host) or {}), client: summary}
         keep(known, "summaries", host)
-    found = {name: [entry for one in known.values() for entry in one[name]] for name in summary}
-    return {**found, "changed_settings": sorted(set(found["changed_settings"]))}
+    if len(known) == 1:
+        return dict(summary)
+    # Containers of two clients may have one name.
+    found = {
+        name: [f"{entry} (cluster {of.rpartition(' ')[0]})" for of, one in known.items() for entry in one[name]]
+        for name in ("restarted", "pending")
+    }
+    return {"changed_settings": sorted({name for one in known.values() for name in one["changed_settings"]}), **found}
 
 
 def report(host: str, summary: Mapping[str, Any]) -> Result:

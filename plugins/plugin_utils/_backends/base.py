@@ -26,7 +26,8 @@ class Member:
     """A host of a cluster, as the inventory or the play declares it.
 
     containers: names that the operator gave. inside: belongs to the present batch of the play, so its nodes may be
-    restarted. options: for the modules of a backend, as the play's C(module_defaults) give them.
+    restarted. options: for the modules of a backend, as the play's C(module_defaults) give them. client: the address
+    of the API as this host's variables say it; empty if they cannot be read here.
     """
 
     host: str
@@ -37,6 +38,7 @@ class Member:
     command: tuple[str, ...]
     state_dir: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    client: str = ""
 
 
 def member_from_json(found: Mapping[str, Any]) -> Member:

@@ -16,7 +16,7 @@ import pytest
 
 from support.commands import AnsibleCommands, CommandRun
 from support.deployments import SETTINGS, Deployment, NewDeployment
-from support.plays import FLUSH, NOTIFY, ROLE, SHOW, changed, declared, include, on_record, required, summary
+from support.plays import FLUSH, NOTIFY, ROLE, SHOW, changed, declared, include, most_down, on_record, required, summary
 
 VALUES = {"log_level": "warning"}
 HOST = "box"
@@ -113,38 +113,59 @@ UPLOAD = {"name": "Upload a certificate", "ansible.builtin.debug": {}, "changed_
 def test_notify_of_a_user_restarts_what_is_on_each_host(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
 ) -> None:
-    """Each host has a list of its own, the lists differ in length, and only one host notifies."""
+    """Each host has a list of its own, the lists differ in length, and one is empty."""
     singles, clients = _on_one_host(new_single, tmp_path, count=3)
     hosts: dict[str, Variables] = {
         "box1": {"clients": clients[:1]},
-        "box2": {"clients": clients[1:]},
-        "box3": {"clients": []},
+        "box2": {"clients": []},
+        "box3": {"clients": clients[1:]},
     }
     variables = {name: f"{{{{ clients[item].{name} }}}}" for name in clients[0]}
     looped = {**include(**variables), "loop": "{{ range(clients | length) | list }}"}
-    upload = {**UPLOAD, "when": "inventory_hostname == 'box2'"}
-    book = {"hosts": "all", "tasks": [looped, FLUSH, {"ansible.builtin.debug": {}}, upload]}
-    common = {"ansible_python_interpreter": sys.executable}
-    first = ansible.playbook([book], hosts, variables=common)
-    assert first.rc == 0, first.output
-    # What the role has changed restarts at the flush, what is notified at the end.
-    expected = [["wacore"], 2 * ["wacore"], 2 * ["wacore"]]
-    assert [single.starts() for single in singles] == expected, first.output
+    uploads = [{**UPLOAD, "when": f"inventory_hostname in {named}"} for named in (["box2", "box3"], list(hosts))]
+    book = {"hosts": "all", "tasks": [looped, FLUSH, uploads[0], FLUSH, uploads[1]]}
+    run = ansible.playbook([book], hosts, variables=VARIABLES)
+    assert run.rc == 0, run.output
+    # What the role has changed restarts at the first flush.
+    expected = [2 * ["wacore"], 3 * ["wacore"], 3 * ["wacore"]]
+    assert [single.starts() for single in singles] == expected, run.output
+    assert all(most_down(single) <= 1 for single in singles)
 
 
-def test_notify_restarts_no_client_that_is_not_to_restart(
+def test_notify_is_on_record_for_a_client_that_is_not_to_restart_now(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
 ) -> None:
     singles, clients = _on_one_host(new_single, tmp_path)
-    clients[0]["wa_settings_values"] = {"callback_backoff_delay_ms": 5000}
+    for client in clients:
+        client["wa_settings_values"] = {"callback_backoff_delay_ms": 5000}
     tasks = [include(**clients[0]), include(**{**clients[1], "wa_settings_restart": "never"}), UPLOAD]
     run = _run(ansible, {"tasks": tasks, "post_tasks": [SHOW]})
     assert run.rc == 0, run.output
     assert [single.starts() for single in singles] == [["wacore"], []], run.output
     found = summary(run, HOST)
     assert required(run, HOST) is True
-    assert found["changed_settings"] == ["callback_backoff_delay_ms", "log_level"]
-    assert (len(found["restarted"]), len(found["pending"])) == (1, 1), found
+    assert found["changed_settings"] == ["callback_backoff_delay_ms"]
+    # Both nodes have one name, on one host.
+    assert (found["restarted"], found["pending"]) == (
+        ["wacore on box (cluster line0)"],
+        ["wacore on box (cluster line1)"],
+    )
+    later = _run(ansible, _looped(ansible, clients))
+    assert (later.rc, [single.starts() for single in singles]) == (0, [["wacore"], ["wacore"]]), later.output
+
+
+def test_notify_before_the_role_restarts_each_client_once(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    """Handlers run after `pre_tasks` too, when no use of the role has come yet."""
+    singles, clients = _on_one_host(new_single, tmp_path)
+    play = {"roles": [{"role": ROLE, **client} for client in clients]}
+    assert _run(ansible, play).rc == 0
+    for single in singles:
+        single.forget()
+    run = _run(ansible, {**play, "pre_tasks": [UPLOAD]})
+    assert run.rc == 0, run.output
+    assert [(single.writes(), single.starts()) for single in singles] == [([], ["wacore"])] * len(singles), run.output
 
 
 @pytest.mark.parametrize("restart", ["auto", "never"])

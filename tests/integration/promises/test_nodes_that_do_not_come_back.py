@@ -129,17 +129,29 @@ def test_single_client_whose_only_coreapp_lies_stopped(
     assert (again.rc, Counter(single.starts())) == (0, {"wacore": 1}), again.output
 
 
-def test_renamed_client_is_told_of_its_pending_restart(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
-    single = new_single()
-    single.forget()
-    assert apply(ansible, [single], VALUES, variables={"wa_settings_restart": "never"}).rc == 0
-    for arguments in ((), ("--check",)):
-        renamed = apply(ansible, [single], VALUES, *arguments, variables={"wa_settings_cluster": "new name"})
+@pytest.mark.parametrize("kind", mostly("single", "cluster", rest=["cluster, apart"]))
+def test_renamed_client_is_told_of_its_pending_restart(
+    ansible: AnsibleCommands, new_single: NewDeployment, new_cluster: NewDeployment, kind: str
+) -> None:
+    new = new_single if kind == "single" else new_cluster
+    client = new(**(APART if "apart" in kind else {}))
+    was = {} if kind == "single" else {"wa_settings_cluster": client.name}
+    client.forget()
+    assert apply(ansible, [client], VALUES, variables={"wa_settings_restart": "never"}).rc == 0
+    # A slash at the end does not make it another address.
+    address = f"{client.client.api_url}/"
+    for arguments in ((), ("--check",), ("--tags", "restart")):
+        extra = {"wa_settings_cluster": "new name", "wa_settings_api_url": address}
+        renamed = apply(ansible, [client], VALUES, *arguments, "-e", json.dumps(extra))
         assert renamed.rc != 0, renamed.output
-        assert "wa_settings_cluster was one" in words(renamed)
-    assert single.starts() == []
-    done = apply(ansible, [single], VALUES)
-    assert (done.rc, single.starts()) == (0, ["wacore"]), done.output
+        assert f"wa_settings_cluster was {was.get('wa_settings_cluster', 'one')}" in words(renamed)
+        # What may be pending is not said to be done.
+        assert '"wa_settings_restart_required": false' not in renamed.output
+    assert client.starts() == []
+    done = apply(ansible, [client], VALUES)
+    assert done.rc == 0, done.output
+    assert set(Counter(client.starts()).values()) == {1}
+    assert client.running("log_level") == {"warning"}
 
 
 @pytest.mark.parametrize("kind", mostly("single", "cluster, apart", rest=["single, apart", "cluster"]))

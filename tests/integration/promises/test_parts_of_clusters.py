@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import Any
 
 import pytest
 
 from support.commands import AnsibleCommands, CommandRun, mostly
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
-from support.plays import SHOW, changed, nodes_in, on_record, summary, words
+from support.plays import NOTIFY, SHOW, changed, nodes_in, on_record, summary, words
 
 VALUES = {"log_level": "warning"}
 LOCAL = {"ansible_python_interpreter": sys.executable}
@@ -22,9 +23,11 @@ PARTIAL = ("-e", json.dumps({"wa_settings_partial_cluster": True}))
 IN_PART = {"a": ["wacore1"], "b": ["wacore2"]}
 
 
-def _apply_without(ansible: AnsibleCommands, cluster: Deployment, away: str, *arguments: str) -> CommandRun:
+def _apply_without(
+    ansible: AnsibleCommands, cluster: Deployment, away: str, *arguments: str, **play: Any
+) -> CommandRun:
     """Run with one host of the cluster out of reach."""
-    book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"], "post_tasks": [SHOW]}
+    book = {"hosts": "all", "roles": ["wabiz.onprem.wa_settings"], "post_tasks": [SHOW], **play}
     hosts = {host: {**facts, **(UNREACHABLE if host == away else {})} for host, facts in cluster.inventory().items()}
     return ansible.playbook([book], hosts, *arguments, variables={**LOCAL, "wa_settings_values": VALUES})
 
@@ -78,6 +81,24 @@ def test_unreachable_host_of_the_play_lets_nothing_be_written(
     (said,) = [r["result"]["msg"] for r in run.records if r["event"] == "unreachable"]
     assert said.startswith("Failed to connect to the host via ssh"), said
     assert (cluster.writes(), cluster.starts(), cluster.leftovers()) == ([], [], [])
+
+
+def test_notify_while_a_host_of_the_play_is_away_is_on_record_for_the_next_run(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """What the user's task has done is done, and it will not notify again."""
+    cluster = new_cluster()
+    assert apply(ansible, [cluster], VALUES).rc == 0
+    cluster.forget()
+    upload = {"name": "Upload", "ansible.builtin.debug": {}, "changed_when": True, "notify": NOTIFY}
+    run = _apply_without(ansible, cluster, "trio-c", tasks=[upload])
+    assert run.rc != 0
+    assert cluster.starts() == []
+    assert "so nothing is restarted and all of it stays pending" in words(run)
+    assert sorted(cluster.pending()) == ["wacore1", "wacore2"]
+    again = apply(ansible, [cluster], VALUES)
+    assert again.rc == 0, again.output
+    assert (sorted(cluster.starts()), cluster.leftovers()) == (NODES, [])
 
 
 def test_unreachable_single_host_is_no_failure_of_its_own(ansible: AnsibleCommands, new_single: NewDeployment) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from support.commands import AnsibleCommands, StartedCommand, mostly
 from support.deployments import APART, Deployment, NewDeployment, apply, start_apply
-from support.plays import NOTIFY, changed, connect_all, most_down, restart_by, restart_slowly, words
+from support.plays import NOTIFY, changed, connect_all, include, most_down, restart_by, restart_slowly, words
 
 NODES = ["wacore1", "wacore2", "wacore3"]
 # Long enough for two runs to meet, whichever starts first.
@@ -210,6 +210,23 @@ def test_notify_of_one_batch_restarts_the_nodes_of_all(
     assert sorted(trio.starts()) == NODES, run.output
     assert most_down(trio) == 1
     assert trio.leftovers() == []
+
+
+def test_notify_of_a_host_that_left_the_role_to_another_restarts_the_cluster(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """The role runs on one host of the cluster only, and another one notifies."""
+    trio = new_cluster(**APART)
+    connect_all(trio)
+    trio.forget()
+    first, *_others, last = trio.hosts
+    role = {**include(), "when": f"inventory_hostname == '{first}'"}
+    upload = {**_UPLOAD, "when": f"inventory_hostname == '{last}'"}
+    values = {"callback_backoff_delay_ms": 5000}
+    run = apply(ansible, [trio], values, play={"roles": [], "tasks": [role, upload]})
+    assert run.rc == 0, run.output
+    assert sorted(trio.starts()) == NODES, run.output
+    assert (most_down(trio), trio.leftovers()) == (1, [])
 
 
 @pytest.mark.parametrize("play", mostly({"serial": 1}, rest=[{"serial": 2}, {"strategy": "free"}, {}]), ids=str)

@@ -161,7 +161,33 @@ def test_a_host_outside_the_play_that_is_away_is_written_down() -> None:
     assert demanded(look("h"), away, wanted=Wanted()).warnings == found.warnings
 
 
+def test_a_restart_alone_waits_for_a_host_of_the_play_that_is_away() -> None:
+    away = Look("i", problem="unreachable", away=True)
+    found = demanded(look("h", coreapp("a")), away, wanted=Wanted(everything=True), writes=False)
+    assert (found.elsewhere, list(found.nodes)) == (("i",), ["h"])
+
+
 REFUSED: list[tuple[str, list[Look], dict[str, Any]]] = [
+    (
+        "cannot be done on i \\(unreachable\\), so nothing is written",
+        [look("h", coreapp("a")), Look("i", problem="unreachable", away=True)],
+        {},
+    ),
+    (
+        "cannot be done on i \\(no rights\\), so nothing is written",
+        [look("h", coreapp("a")), Look("i", problem="no rights")],
+        {"wanted": Wanted(everything=True), "writes": False},
+    ),
+    (
+        "cannot be done on i \\(unreachable\\), so nothing is written",
+        [Look("i", problem="unreachable", away=True)],
+        {"wanted": Wanted(everything=True), "writes": False},
+    ),
+    (
+        "so nothing is restarted and all of it stays pending",
+        [look("h", coreapp("a")), Look("i", problem="unreachable", away=True)],
+        {"wanted": Wanted(), "writes": False},
+    ),
     ("cannot be done on i \\(unreachable\\), so", [look("h", coreapp("a")), Look("i", problem="unreachable")], {}),
     ("cannot be done on i \\(unreachable\\), so", [Look("i", problem="unreachable")], {"wanted": Wanted()}),
     ("no Coreapp container found on h, i \\(none was", [look("h"), look("i")], {}),

@@ -40,7 +40,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     render,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, demand_steps
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Unreachable
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     Context,
     Work,
@@ -187,7 +187,7 @@ class Store:
 
     def _place(self) -> Place:
         if self._host in self._cluster.away:
-            raise Problem("unreachable")
+            raise Unreachable("away")
         text = self._cluster.records.get(self._host)
         return replace(self._cluster.places.get(self._host, Place()), text=text)
 
@@ -215,7 +215,7 @@ class Engine(Backend):
     @classmethod
     def look(cls, host: Any, member: Member) -> list[Node]:
         if member.host in host.away:
-            raise Problem("unreachable")
+            raise Unreachable("away")
         host.now += host.look_takes
         return list(host.nodes[member.host])
 
@@ -248,7 +248,8 @@ def made(cluster: Cluster, check_mode: bool = False, outside: Sequence[str] = ()
             "host": next(iter(cluster.nodes)),
             "cluster": "c",
             "members": tuple(
-                Member(host, host not in outside, backend, (), "", (), "/state") for host in cluster.nodes
+                Member(host, host not in outside, backend, (), "", (), "/state", client=f"https://{host}:9090")
+                for host in cluster.nodes
             ),
             "environment": {},
             "connection": {"api_url": "https://client:9090", "password": "canary"},
@@ -1013,11 +1014,11 @@ def test_no_record_is_left_of_a_host_that_cannot_be_worked_on_after_all() -> Non
     assert cluster.records == {}
 
 
-@pytest.mark.parametrize(("hosts", "client"), [(["h"], "https://client:9090"), (["h", "i"], "")])
-def test_whose_record_it_is_stands_in_that_of_a_client_of_one_host(hosts: list[str], client: str) -> None:
+@pytest.mark.parametrize("hosts", [["h"], ["h", "i"]])
+def test_the_address_of_the_client_as_each_host_has_it_stands_in_its_record(hosts: list[str]) -> None:
     cluster = Cluster({host: [coreapp(f"on {host}")] for host in hosts})
     demanded(cluster)
-    assert cluster.record().client == client
+    assert [cluster.record(host).client for host in hosts] == [f"https://{host}:9090" for host in hosts]
 
 
 @pytest.mark.parametrize(
@@ -1157,9 +1158,21 @@ def test_a_host_of_the_play_that_is_away_keeps_the_settings_unwritten() -> None:
     cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
     cluster.away = {"i"}
     work = demanded(cluster)
-    assert "restarts cannot be done on i (unreachable)" in str(work.failure)
+    assert "restarts cannot be done on i (unreachable: away)" in str(work.failure)
     assert cluster.records == {}
     assert not [event for event in cluster.events if event.startswith("write")]
+
+
+def test_a_restart_that_a_user_asks_for_while_a_host_is_away_is_on_record_for_the_next_run() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]})
+    cluster.away = {"i"}
+    asked: dict[str, Any] = {"settings": None, "wanted": Wanted(everything=True)}
+    work = whole(cluster, **asked)
+    assert "cannot be done on i (unreachable: away), so nothing is restarted and all of it stays" in str(work.failure)
+    assert (cluster.record().names(), restarts(cluster)) == (["a", "all Coreapps on i"], [])
+    cluster.away = set()
+    assert resumed(cluster).failure is None
+    assert (sorted(restarts(cluster)), cluster.records) == (["a", "b"], {})
 
 
 def test_what_was_checked_before_the_demand_is_not_checked_before_the_restarts() -> None:
@@ -1558,8 +1571,8 @@ def test_a_host_that_goes_away_before_a_stop_or_after_a_start_is_told() -> None:
     cluster.away = {"h"}
     play(work, cluster, work_steps(cluster)[7:])
     assert work.failure == (
-        "Coreapp 1 of 2, a on h, did not come back: unreachable. The other nodes of cluster c were left as they are; "
-        "pending restarts, done by a later run: a on h, b on h"
+        "Coreapp 1 of 2, a on h, did not come back: unreachable: away. The other nodes of cluster c were left as "
+        "they are; pending restarts, done by a later run: a on h, b on h"
     )
 
 
