@@ -90,8 +90,8 @@ class TaskPort:
     def store(self, member: Member, cluster: str) -> Store:
         key = (member.host, cluster)
         if key not in self._stores:
-            values = {**self._context.values, **self._context.connection}
-            whose = whose_record(self._task_vars, values, cluster, member.host)
+            client = member.client or str(self._context.connection["api_url"])
+            whose = whose_record(self._task_vars, {**self._context.values, "api_url": client}, cluster, member.host)
             self._stores[key] = BACKENDS[member.backend].store(self.host, member, cluster, whose)
         return self._stores[key]
 
