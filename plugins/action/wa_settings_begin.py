@@ -63,6 +63,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
     of_all_clients,
     others_record,
     report,
+    so_far,
     summary_line,
 )
 
@@ -315,13 +316,18 @@ class ActionModule(RoleAction):
             only_on = "" if self._single else self._own
             check_mode = bool(self._task.check_mode)
             self._say(summary_line(self._cluster, summary, check_mode, self._may_restart(), only_on))
+        return self._shown(summary)
+
+    def _shown(self, summary: dict[str, list[str]]) -> Result:
+        """A summary for the facts, and for the report if one is asked for."""
         if not self._later or self._values["report"]:
             summary = self._of_all_clients(summary)
         shown = {"ansible_stats": report(self._own, summary)} if self._values["report"] else {}
         return {**shown, **_conclusion(summary)}
 
     def _of_all_clients(self, summary: dict[str, list[str]]) -> dict[str, list[str]]:
-        return of_all_clients(self._own, client_of(self._cluster, self._connection_options()), summary)
+        client, only_own = client_of(self._cluster, self._connection_options()), not self._single
+        return of_all_clients(self._own, client, summary, only_own, bool(self._task.check_mode))
 
     def _was_asked_before(self) -> bool:
         """Whether a task of a user has notified the handler before the play came to this use of the role, and the
@@ -440,9 +446,7 @@ class ActionModule(RoleAction):
 
     def _left_to_another(self, record: Record | None, host: str = "another host") -> Result:
         summary = _summary(pending=record.labels() if record is not None else [])
-        if not self._later:
-            summary = self._of_all_clients(summary)
-        return {"msg": f"{host} does this for cluster {self._cluster}", **_conclusion(summary)}
+        return {"msg": f"{host} does this for cluster {self._cluster}", **self._shown(summary)}
 
     def _demand(self, context: Context) -> list[dict[str, Any]]:
         steps = demand_steps(context.hosts, health=True, campaign=context.campaign is not None)
@@ -482,6 +486,9 @@ class ActionModule(RoleAction):
                 steps += self._demand(self._keep(again))
             elif client in waiting:
                 restarts += carried["restarts"]
+        if not steps and not restarts:
+            # That this turn is over is told with the facts, which stay what they are.
+            return _conclusion(so_far(self._own) or _summary())
         return self._done_or_left(steps, restarts)
 
     def _clients_of_others(self, play: str) -> dict[str, dict[str, Any]] | None:

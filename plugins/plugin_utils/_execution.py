@@ -228,7 +228,7 @@ def _conclusion(work: Work, port: TaskPort, phase: str) -> Result:
     """What the task leaves behind: for the role's facts, for the handler, and for the person who watches."""
     context = work.context
     client = client_of(context.cluster, context.connection)
-    summary = of_all_clients(context.host, client, work.summary())
+    summary = of_all_clients(context.host, client, work.summary(), check_mode=work.check_mode)
     found: Result = {"wa_settings_summary": summary, "wa_settings_restart_required": bool(summary["pending"])}
     if phase == "demand":
         found.update(_hand_over(work))

@@ -258,7 +258,7 @@ class Whose:
         for name, text in others:
             try:
                 found = json.loads(text)
-                cluster, host = str(found["cluster"]), str(found["host"])
+                cluster, host, client = str(found["cluster"]), str(found["host"]), str(found["client"])
                 pending = found["nodes"] or found["returning"] or found["elsewhere"]
                 campaign = found.get("campaign")
             except (ValueError, LookupError, TypeError, AttributeError):
@@ -268,12 +268,15 @@ class Whose:
             names = [f"for the host {host}, which is not in this inventory"] if host != self.host else []
             names += [f"when its wa_settings_cluster was {cluster}"] if cluster != self.cluster else []
             made, those = ", ".join(names), "that name" if len(names) == 1 else "those names"
+            of, end = "this client", ""
+            if client not in ("", self.client.rstrip("/")):
+                of, end = client, ". If that is another client, give each a wa_settings_cluster of its own"
             if pending:
                 return (
-                    f"{name} holds a pending restart of this client, made {made}. Run once with {those}; or "
-                    "remove it and run once with wa_settings_restart: always"
+                    f"{name} holds a pending restart of {of}, made {made}. Run once with {those}; or remove it and run "
+                    f"once with wa_settings_restart: always{end}"
                 )
-            return f"{name} holds a campaign of this client, begun {made}. End it with {those}"
+            return f"{name} holds a campaign of {of}, begun {made}. End it with {those}{end}"
         return ""
 
 

@@ -1294,13 +1294,37 @@ def client_of(cluster: str, connection: Mapping[str, Any]) -> str:
     return f"{cluster} {connection['api_url']}"
 
 
-def of_all_clients(host: str, client: str, summary: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The summary of all clients for which a host has used the role in this run. summary: the latest of one of them."""
+def of_all_clients(
+    host: str, client: str, summary: Mapping[str, list[str]], only_own: bool = False, check_mode: bool = False
+) -> dict[str, list[str]]:
+    """The summary of all that a host has done in this run, and of what is pending now.
+
+    summary: the latest of one client. only_own: it knows the record of this host only, so what was known of the other
+    hosts of the cluster stays. check_mode: nothing was written down, so all stays.
+    """
     with alone("summaries", host):
-        known: dict[str, Mapping[str, list[str]]] = {**(recall("summaries", host) or {}), client: summary}
+        known: dict[str, dict[str, list[str]]] = recall("summaries", host) or {}
+        before = known.get(client, {"changed_settings": [], "restarted": [], "pending": []})
+        left = [one for one in before["pending"] if check_mode or (only_own and not one.endswith(f" on {host}"))]
+        known[client] = {
+            "changed_settings": sorted({*before["changed_settings"], *summary["changed_settings"]}),
+            "restarted": [*before["restarted"], *summary["restarted"]],
+            "pending": list(dict.fromkeys([*left, *summary["pending"]])),
+        }
         keep(known, "summaries", host)
+    return _together(known)
+
+
+def so_far(host: str) -> dict[str, list[str]] | None:
+    """The same, as it was last; None if the host has not used the role in this run."""
+    known = recall("summaries", host)
+    return _together(known) if known else None
+
+
+def _together(known: Mapping[str, Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    """One summary of those of several clients."""
     if len(known) == 1:
-        return dict(summary)
+        return dict(next(iter(known.values())))
     # Containers of two clients may have one name.
     found = {
         name: [f"{entry} (cluster {of.rpartition(' ')[0]})" for of, one in known.items() for entry in one[name]]

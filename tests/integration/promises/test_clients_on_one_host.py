@@ -284,8 +284,21 @@ def test_facts_cover_what_the_host_has_used_the_role_for_so_far(
     first, second, third = (run.result(f"Show {number}")["msg"] for number in range(3))
     assert (first["required"], len(first["summary"]["restarted"]), first["summary"]["pending"]) == (False, 1, [])
     assert (second["required"], len(second["summary"]["restarted"]), len(second["summary"]["pending"])) == (True, 1, 1)
-    # A client's later use says what is so then.
-    assert (third["required"], third["summary"]["restarted"], len(third["summary"]["pending"])) == (True, [], 1)
+    # What was done in the run stays, and what is pending is as it is now.
+    assert third["summary"] == second["summary"]
+
+
+def test_facts_of_a_client_for_which_the_role_is_used_twice_keep_what_was_done(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
+) -> None:
+    (single,), (client,) = _on_one_host(new_single, tmp_path, count=1)
+    run = _run(
+        ansible, {"roles": [{"role": ROLE, **client}, {"role": ROLE, **client, "vars": {"x": 1}}], "post_tasks": [SHOW]}
+    )
+    assert run.rc == 0, run.output
+    found = summary(run, HOST)
+    assert (found["changed_settings"], len(found["restarted"]), found["pending"]) == (["log_level"], 1, [])
+    assert _seen(single) == DONE
 
 
 def test_cluster_named_by_a_number_or_from_the_inventory_is_one_cluster_on_all_its_hosts(

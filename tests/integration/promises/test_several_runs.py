@@ -274,6 +274,14 @@ def test_hosts_that_notify_one_after_the_other_each_have_their_restart(
     assert run.rc == 0, run.output
     assert sorted(trio.starts()) == sorted(2 * NODES)
     trio.forget()
+    # A host that notifies beside a change of the role's, which another host of the cluster acts for.
+    changes = {"log_level": "warning"}
+    middle = {**_UPLOAD, "when": f"inventory_hostname == '{list(trio.hosts)[1]}'"}
+    beside = apply(ansible, [trio], changes, "--forks", forks, play={"tasks": [middle, flush, tasks[1]]})
+    assert beside.rc == 0, beside.output
+    assert sorted(trio.starts()) == sorted(2 * NODES), beside.output
+    values = changes
+    trio.forget()
     both = apply(ansible, [trio], values, "--forks", forks, play={"tasks": [tasks[0], flush, _UPLOAD]})
     assert both.rc == 0, both.output
     assert sorted(trio.starts()) == sorted(2 * NODES)

@@ -464,3 +464,11 @@ def test_files_that_another_host_sees_to(host: str, leaves: bool) -> None:
     assert WHOSE.leaves_file(file_name("c", host)) == leaves
     assert WHOSE.leaves_file(file_name("c" * 300, host)) is False
     assert WHOSE.leaves_file(f"{file_name('c', host)}.txt")
+
+
+def test_a_record_at_another_address_may_be_another_clients() -> None:
+    """Told by its cluster's name only, as where two inventories share a directory."""
+    staging = demand(Record("c", "x", client="https://b"), [Node("n")], settings=(), recorded="", connected_before=1)
+    problem = WHOSE.misnamed([("f", render(staging))])
+    assert problem.startswith("f holds a pending restart of https://b, made for the host x, which is not in this inv")
+    assert problem.endswith("If that is another client, give each a wa_settings_cluster of its own")
