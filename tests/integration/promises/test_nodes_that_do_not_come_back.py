@@ -140,7 +140,7 @@ def test_renamed_client_is_told_of_its_pending_restart(
     assert apply(ansible, [client], VALUES, variables={"wa_settings_restart": "never"}).rc == 0
     # A slash at the end does not make it another address.
     address = f"{client.client.api_url}/"
-    for arguments in ((), ("--check",), ("--tags", "restart")):
+    for arguments in ((), ("--check",), ("--tags", "restart"))[: 3 if kind == "single" else 1]:
         extra = {"wa_settings_cluster": "new name", "wa_settings_api_url": address}
         renamed = apply(ansible, [client], VALUES, *arguments, "-e", json.dumps(extra))
         assert renamed.rc != 0, renamed.output
@@ -172,7 +172,7 @@ def test_renamed_host_is_told_of_its_pending_restart(
         return ansible.playbook([book], hosts, *arguments, variables=common)
 
     assert run(was, wa_settings_restart="never").rc == 0
-    for arguments in (("--check",), ()):
+    for arguments in ((), ("--check",))[: 2 if "single" in kind else 1]:
         told = run(renamed, *arguments)
         assert told.rc != 0, told.output
         assert f"for the host {first}, which is not in this inventory" in words(told)
