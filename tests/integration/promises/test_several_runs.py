@@ -267,7 +267,7 @@ def test_hosts_that_notify_one_after_the_other_each_have_their_restart(
     first, *_others, last = trio.hosts
     flush = {"ansible.builtin.meta": "flush_handlers"}
     tasks = [{**_UPLOAD, "when": f"inventory_hostname == '{host}'"} for host in (first, last)]
-    values = {"callback_backoff_delay_ms": 5000}
+    values: dict[str, Any] = {"callback_backoff_delay_ms": 5000}
     assert apply(ansible, [trio], values).rc == 0
     trio.forget()
     run = apply(ansible, [trio], values, "--forks", forks, play={"tasks": [tasks[0], flush, tasks[1]]})
