@@ -48,8 +48,16 @@ def is_single(task_vars: Mapping[str, Any]) -> bool:
 
 def whose_record(task_vars: Mapping[str, Any], values: Mapping[str, Any], cluster: str, host: str) -> Whose:
     """How the record of a host is told. values: the role's variables, as C(read_variables) makes them."""
-    hosts, is_part = task_vars["hostvars"], bool(values["partial_cluster"])
-    return Whose(str(values["api_url"]), cluster, host, lambda name: is_part or name in hosts)
+    hosts: frozenset[str] = frozenset()
+    is_part = bool(values["partial_cluster"])
+
+    def is_known(name: str) -> bool:
+        nonlocal hosts
+        # Not through hostvars, which looks for each name anew: there may be as many records as hosts.
+        hosts = hosts or frozenset(task_vars["groups"]["all"])
+        return is_part or name in hosts
+
+    return Whose(str(values["api_url"]), cluster, host, is_known)
 
 
 def play_of(task_vars: Mapping[str, Any]) -> str:
