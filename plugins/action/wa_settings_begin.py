@@ -26,6 +26,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import VARIABLES, in_words, left_alone
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import read_variables as read_campaign
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import Inventory, as_plain, play_of
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._context import Context, context_from_json, context_to_json
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectAction, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import FLOWS, carry_out, is_silent, work_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import (
@@ -45,26 +46,23 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     Record,
     Sent,
     Unreadable,
+    others_record,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleAction, in_words_of_the_role, with_origin
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Unreachable
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import (
+    client_of,
+    of_all_clients,
+    report,
+    so_far,
+    summary_line,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     CONNECTION,
     PREFIX,
     InvalidVariables,
     without_omitted,
-)
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
-    Context,
-    client_of,
-    context_from_json,
-    context_to_json,
-    of_all_clients,
-    others_record,
-    report,
-    so_far,
-    summary_line,
 )
 
 Result = dict[str, Any]

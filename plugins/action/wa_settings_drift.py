@@ -50,12 +50,18 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._fleet import FleetAc
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Record, Unreadable, parse, render, unknown
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
+    Record,
+    Unreadable,
+    others_record,
+    parse,
+    render,
+    unknown,
+)
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import in_words_of_the_role
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._variables import (
     PREFIX,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import others_record
 
 Result = dict[str, Any]
 

@@ -39,21 +39,14 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACK
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Member, Problem
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._cluster import whose_record
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._connected import ConnectedHost
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._context import context_from_json
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import DirectFlow, run_here
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, is_orphan, keep, recall, set_claim
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
-    PATIENCE,
-    Ask,
-    Failed,
-    Unwritten,
-    Work,
-    client_of,
-    context_from_json,
-    of_all_clients,
-    report,
-)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import client_of, of_all_clients, report
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._watch import Ask
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import PATIENCE, Failed, Unwritten, Work
 
 Result = dict[str, Any]
 

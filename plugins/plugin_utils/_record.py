@@ -280,6 +280,17 @@ class Whose:
         return ""
 
 
+def others_record(name: str, record: Record) -> str:
+    """What to say of a record of another client, which lies where this client's should."""
+    held, then = "a pending restart", "remove the file and run with wa_settings_restart: always"
+    if not record.is_pending:
+        held, then = "a campaign", "put that into the file"
+    return (
+        f"{name} holds {held} of another client, {record.client}; give each client on this host a "
+        f"wa_settings_cluster of its own. If it is the same client at a new address, {then}"
+    )
+
+
 def render(record: Record) -> str:
     """The text of the file."""
     return json.dumps({"format": _FORMAT, **asdict(record)}, sort_keys=True, indent=1) + "\n"

@@ -13,19 +13,14 @@ This module is private to the collection.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from ansible.module_utils.parsing.convert_bool import boolean
-
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED, read_node
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
 from ansible_collections.wabiz.onprem.plugins.module_utils._plan import dotted, place, read_declaration
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import secrets_of
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
@@ -33,7 +28,6 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import
     Host,
     Member,
     Problem,
-    member_from_json,
     only,
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import (
@@ -44,7 +38,8 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._campaign import (
     left_alone,
     together,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN, alone, keep, recall
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._context import Context
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._lease import is_gone, new_lease, now
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._media import keep_by_modules
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import (
@@ -85,6 +80,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     is_same,
     may_take,
     note_written,
+    others_record,
     parse,
     render,
     settle,
@@ -92,8 +88,10 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     unknown,
     withdraw,
 )
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, Step, as_items, restart_steps
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, restart_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Store, Unreachable
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import summary_line
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._watch import Ask, Watch
 
 Result = dict[str, Any]
 
@@ -101,15 +99,11 @@ _POLL = 0.2  # seconds between two looks at something that is expected soon
 _STEADY = 3.0  # seconds that a stand-by has to run, since its health looks the same when it is dead
 # The documented default of the setting unhealthy_interval: so long a cluster may list a node that was killed as it was.
 _UNHEALTHY = 30.0
-_WATCH = 0.05  # seconds between two looks for what may be over soon
 # Seconds after a restart command in which a node that restarts shows it. What was killed may be listed as it was, and a
 # slow machine takes its time to start another.
 _SIGN_AFTER = _UNHEALTHY
 _LEASE_SLACK = 60.0  # seconds
 PATIENCE = 5.0  # seconds for an answer of another address, which may be nobody's
-
-
-Ask = Callable[[], Sequence[HealthNode]]
 
 
 class Failed(Exception):
@@ -132,77 +126,6 @@ class Port(Protocol):
 
     def say(self, line: str) -> None:
         """Shows a line."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What was meant when the work was asked for. It is handed over as it is, never read from variables again."""
-
-    id: str
-    host: str
-    cluster: str
-    members: tuple[Member, ...]
-    environment: Mapping[str, str]  # the task's, on the host that acts
-    connection: Mapping[str, Any]
-    settings: Mapping[str, Any] | None  # the module's arguments without the connection's; None: nothing to write
-    wanted: Wanted
-    unverified: tuple[str, ...]  # settings to write that the client does not report
-    client_version: str | None
-    changes: tuple[str, ...]
-    values: Mapping[str, Any]
-    api: str | None  # the host that calls the API; None: the controller, in the process of the task
-    may_restart: bool
-    by_itself: bool  # the restart does not wait for a handler
-    tells_change: bool = False  # the task that tells the handler has a change of its own to tell
-    counted: bool = False  # a change was told for the handler's sake alone, and stands for these restarts
-    health: Mapping[str, Any] | None = None
-    providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to
-    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # hosts with other addresses: connections
-    campaign: Mapping[str, Any] | None = None  # what begins or ends: C(name), C(begins), C(collect), C(options)
-    here: Sequence[str] = ()  # hosts that commands of the host that acts reach as their own would
-    steps: Sequence[Mapping[str, Any]] = ()  # the items of the loop that makes the demand, if the handler does
-    restarts: Sequence[Mapping[str, Any]] = ()  # the items of the loop that restarts
-
-    @property
-    def api_here(self) -> bool:
-        return self.api is None
-
-    @property
-    def hosts(self) -> list[str]:
-        return [member.host for member in self.members]
-
-    def items(self, steps: Iterable[Step], phase: str) -> list[Item]:
-        """Steps as the items of a loop. What an item does is kept apart: a result shows what people want to see."""
-        asked = {m.host: self.api or "localhost" for m in self.members if BACKENDS[m.backend].on_api_host}
-        items = as_items(self.id, steps, self.host, self.api, phase, asked, self.here)
-        keep([item.pop("do") for item in items], "doing", self.id, phase)
-        return items
-
-    @property
-    def masters(self) -> bool | None:
-        value = str(self.values["restart_masters"])
-        return None if value == "auto" else bool(boolean(value))
-
-    @property
-    def health_timeout(self) -> float:
-        return float(self.values["health_timeout"])
-
-
-def context_to_json(context: Context) -> dict[str, Any]:
-    return asdict(context)
-
-
-def context_from_json(found: Mapping[str, Any]) -> Context:
-    members = tuple(member_from_json(member) for member in found["members"])
-    wanted = Wanted(tuple(found["wanted"]["settings"]), found["wanted"]["everything"])
-    return Context(
-        **{
-            **found,
-            "members": members,
-            "wanted": wanted,
-            **{name: tuple(found[name]) for name in ("changes", "unverified")},
-        }
-    )
 
 
 def read_client_health(result: Mapping[str, Any] | None) -> ClientHealth:
@@ -988,7 +911,7 @@ class Work:
 
         self._update(port, host, change)
         conversation = port.watch() if not backend.tells_starts else None
-        watch = _Watch(conversation, node) if conversation is not None else None
+        watch = Watch(conversation, node) if conversation is not None else None
         patience = min(_SIGN_AFTER, self.context.health_timeout)
         try:
             if watch is not None:
@@ -1210,17 +1133,6 @@ class Work:
         return list(dict.fromkeys(names))
 
 
-def others_record(name: str, record: Record) -> str:
-    """What to say of a record of another client, which lies where this client's should."""
-    held, then = "a pending restart", "remove the file and run with wa_settings_restart: always"
-    if not record.is_pending:
-        held, then = "a campaign", "put that into the file"
-    return (
-        f"{name} holds {held} of another client, {record.client}; give each client on this host a "
-        f"wa_settings_cluster of its own. If it is the same client at a new address, {then}"
-    )
-
-
 def _trouble(node: Node) -> str:
     """What is wrong with a node that is not steady."""
     return "starts over and over or is not ready" if node.running else "is stopped"
@@ -1267,137 +1179,3 @@ def declared_values(settings: Mapping[str, Any], names: set[str] | frozenset[str
     """Canonical declared values of some settings, by dotted name."""
     declared = read_declaration(settings.get("settings"), settings.get("extra_settings")).leaves()
     return {dotted(path): value for path, value in declared.items() if dotted(path) in names}
-
-
-def summary_line(
-    cluster: str, summary: Mapping[str, Sequence[str]], check_mode: bool, may_restart: bool = True, only_on: str = ""
-) -> str:
-    """One line for one client: what changed, what restarted, what is pending.
-
-    only_on: the one host of a cluster whose record has been read.
-    """
-    change, restart = ("would change", "would restart") if check_mode else ("changed", "restarted")
-    parts = [f"{change}: {', '.join(summary['changed_settings'])}"] if summary["changed_settings"] else []
-    parts += [f"{restart}: {', '.join(summary['restarted'])}"] if summary["restarted"] else []
-    if check_mode and summary["restarted"]:
-        left = [name for name in summary["pending"] if name not in summary["restarted"]]
-        parts += [f"would stay pending: {', '.join(left)}"] if left else []
-    else:
-        held = ", left by this run" if summary["pending"] and not may_restart else ""
-        where = f" on {only_on}" if only_on else ""
-        parts.append(f"pending restarts{where}: {', '.join(summary['pending']) or 'none'}{held}")
-    return f"{cluster}: {'; '.join(parts)}"
-
-
-def client_of(cluster: str, connection: Mapping[str, Any]) -> str:
-    """What tells the clients of one host apart."""
-    return f"{cluster} {connection['api_url']}"
-
-
-def of_all_clients(
-    host: str, client: str, summary: Mapping[str, list[str]], only_own: bool = False, check_mode: bool = False
-) -> dict[str, list[str]]:
-    """The summary of all that a host has done in this run, and of what is pending now.
-
-    summary: the latest of one client. only_own: it knows the record of this host only, so what was known of the other
-    hosts of the cluster stays. check_mode: nothing was written down, so all stays.
-    """
-    with alone("summaries", host):
-        known: dict[str, dict[str, list[str]]] = recall("summaries", host) or {}
-        before = known.get(client, {"changed_settings": [], "restarted": [], "pending": []})
-        left = [one for one in before["pending"] if check_mode or (only_own and not one.endswith(f" on {host}"))]
-        known[client] = {
-            "changed_settings": sorted({*before["changed_settings"], *summary["changed_settings"]}),
-            "restarted": [*before["restarted"], *summary["restarted"]],
-            "pending": list(dict.fromkeys([*left, *summary["pending"]])),
-        }
-        keep(known, "summaries", host)
-    return _together(known)
-
-
-def so_far(host: str) -> dict[str, list[str]] | None:
-    """The same, as it was last; None if the host has not used the role in this run."""
-    known = recall("summaries", host)
-    return _together(known) if known else None
-
-
-def _together(known: Mapping[str, Mapping[str, list[str]]]) -> dict[str, list[str]]:
-    """One summary of those of several clients."""
-    if len(known) == 1:
-        return dict(next(iter(known.values())))
-    # Containers of two clients may have one name.
-    found = {
-        name: [f"{entry} (cluster {of.rpartition(' ')[0]})" for of, one in known.items() for entry in one[name]]
-        for name in ("restarted", "pending")
-    }
-    return {"changed_settings": sorted({name for one in known.values() for name in one["changed_settings"]}), **found}
-
-
-def report(host: str, summary: Mapping[str, Any]) -> Result:
-    """The summary as C(set_stats) takes it."""
-    return {"data": {"wa_settings_report": {host: summary}}, "per_host": False, "aggregate": True}
-
-
-class _Watch:
-    """Looks for a sign that a node restarts, beside the command that restarts it.
-
-    A backend that cannot tell one start from another leaves health alone to tell: a connected node has to leave it.
-    """
-
-    def __init__(self, conversation: AbstractContextManager[Ask], node: Node) -> None:
-        self._conversation = conversation
-        self._node = node
-        self._over = threading.Event()
-        self._ready = threading.Event()
-        self._was_connected = False
-        self._asked = 0
-        self._gap = 0.0
-        self._sign = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-        self._ready.wait(PATIENCE)
-
-    def stop(self, patience: float) -> None:
-        """Ends the watch at the first sign, or after that many seconds."""
-        if self._was_connected and self._thread.is_alive():
-            self._sign.wait(patience)
-        self._over.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    @property
-    def unseen(self) -> str:
-        """Why nothing shows that the node restarted; empty if something does."""
-        if not self._was_connected or self._sign.is_set():
-            return ""
-        return f"the node was connected each of the {self._asked} times it was asked, at most {self._gap:.1f} s apart"
-
-    def _entries(self, nodes: Sequence[HealthNode]) -> dict[str, str]:
-        """What health says of the node: full name to status. A container that was made anew has another full name."""
-        if len(nodes) == 1 and nodes[0].name is None:
-            return {"": nodes[0].gateway_status}
-        alone = [(entry, ClientHealth((entry,), clustered=True)) for entry in nodes]
-        return {str(entry.name): entry.gateway_status for entry, one in alone if one.find(self._node)}
-
-    def _look(self) -> None:
-        try:
-            with self._conversation as ask:
-                before = self._entries(ask())
-                self._was_connected = CONNECTED in before.values()
-                self._ready.set()
-                last = time.monotonic()
-                while self._was_connected and not self._over.is_set():
-                    now = self._entries(ask())
-                    self._asked += 1
-                    self._gap, last = max(self._gap, time.monotonic() - last), time.monotonic()
-                    if now.keys() != before.keys() or CONNECTED not in now.values():
-                        self._sign.set()
-                        return
-                    self._over.wait(_WATCH)
-        except ApiError:
-            # A client that does not answer any more is a sign as well.
-            self._sign.set()
-        finally:
-            self._ready.set()

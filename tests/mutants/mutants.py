@@ -38,6 +38,9 @@ MUTATED: dict[str, tuple[str, ...]] = {
     "plugin_utils/_record": ("plugin_utils/test__record.py", "plugin_utils/test__work.py"),
     # Not the exploration: it would notice most of it, after minutes each time.
     "plugin_utils/_protocol": ("plugin_utils/test__protocol.py", "plugin_utils/test__work.py"),
+    "plugin_utils/_context": ("plugin_utils/test__work.py",),
+    "plugin_utils/_summary": ("plugin_utils/test__summary.py", "plugin_utils/test__work.py"),
+    "plugin_utils/_watch": ("plugin_utils/test__watch.py", "plugin_utils/test__work.py"),
     "plugin_utils/_work": ("plugin_utils/test__work.py", "plugin_utils/test__steps.py"),
 }
 LEAST_KILLED = 90.0

@@ -30,6 +30,7 @@ from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._context import Context
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import CLEANING, take_step
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
@@ -43,7 +44,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import Context, Work
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import Work
 
 CLUSTER = "c"
 SETTING = "callback_persist"

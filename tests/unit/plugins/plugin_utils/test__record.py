@@ -31,6 +31,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     is_same,
     may_take,
     note_written,
+    others_record,
     parse,
     render,
     settle,
@@ -472,3 +473,23 @@ def test_a_record_at_another_address_may_be_another_clients() -> None:
     problem = WHOSE.misnamed([("f", render(staging))])
     assert problem.startswith("f holds a pending restart of https://b, made for the host x, which is not in this inv")
     assert problem.endswith("If that is another client, give each a wa_settings_cluster of its own")
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (
+            Record("c", "h", client="https://other", elsewhere=("i",)),
+            "f holds a pending restart of another client, https://other; give each client on this host a "
+            "wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run with "
+            "wa_settings_restart: always",
+        ),
+        (
+            Record("c", "h", client="https://other", campaign=Campaign("x", True, ("spring",))),
+            "f holds a campaign of another client, https://other; give each client on this host a "
+            "wa_settings_cluster of its own. If it is the same client at a new address, put that into the file",
+        ),
+    ],
+)
+def test_what_is_said_of_a_record_of_another_client(record: Record, said: str) -> None:
+    assert others_record("f", record) == said

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
-from ansible_collections.wabiz.onprem.plugins.plugin_utils import _work
+from ansible_collections.wabiz.onprem.plugins.plugin_utils import _context, _work
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._context import Context, context_from_json, context_to_json
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._execution import CLEANING, take_step
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import RUN
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Wanted
@@ -41,16 +40,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Unreachable
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import (
-    Context,
-    Work,
-    context_from_json,
-    context_to_json,
-    declared_values,
-    report,
-    summary_line,
-    without,
-)
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import Work, declared_values, without
 
 VALUES = {
     "restart_stop_timeout": 60,
@@ -1021,26 +1011,6 @@ def test_the_address_of_the_client_as_each_host_has_it_stands_in_its_record(host
     assert [cluster.record(host).client for host in hosts] == [f"https://{host}:9090" for host in hosts]
 
 
-@pytest.mark.parametrize(
-    ("record", "said"),
-    [
-        (
-            Record("c", "h", client="https://other", elsewhere=("i",)),
-            "f holds a pending restart of another client, https://other; give each client on this host a "
-            "wa_settings_cluster of its own. If it is the same client at a new address, remove the file and run with "
-            "wa_settings_restart: always",
-        ),
-        (
-            Record("c", "h", client="https://other", campaign=Campaign("x", True, ("spring",))),
-            "f holds a campaign of another client, https://other; give each client on this host a "
-            "wa_settings_cluster of its own. If it is the same client at a new address, put that into the file",
-        ),
-    ],
-)
-def test_what_is_said_of_a_record_of_another_client(record: Record, said: str) -> None:
-    assert _work.others_record("f", record) == said
-
-
 def test_a_record_that_cannot_be_read_means_that_everything_is_pending() -> None:
     cluster = Cluster({"h": [coreapp("a"), coreapp("m", kind=MASTER)]})
     cluster.records["h"] = "{"
@@ -1794,72 +1764,10 @@ def test_a_command_that_restarts_is_believed() -> None:
     assert (work.failure, cluster.records) == (None, {})
 
 
-A, B, DOWN = (_health.Node("a:1", "coreapp", state) for state in ("connected", "connecting", "disconnected"))
-OTHERS = _health.Node("b:2", "coreapp", "connected"), _health.Node("b:2", "coreapp", "disconnected")
-ALONE = tuple(_health.Node(None, "coreapp", state) for state in ("connected", "connecting"))
-
-
-@pytest.mark.parametrize(
-    ("answers", "nothing_happened"),
-    [
-        ([[A]], True),
-        ([[A], [A], [DOWN]], False),
-        ([[A], [B]], False),
-        ([[A], []], False),
-        ([[A], None], False),
-        ([[A], [replace(A, name="a:2")]], False),
-        ([[A], [A, replace(A, name="a:2")]], False),
-        ([[A, OTHERS[0]], [A, OTHERS[1]], [A]], True),
-        ([[DOWN], [A]], False),
-        ([[OTHERS[0]]], False),
-        ([None], False),
-        ([[ALONE[0]]], True),
-        ([[ALONE[0]], [ALONE[1]]], False),
-    ],
-)
-def test_what_shows_that_a_command_has_restarted_a_node(
-    answers: list[list[_health.Node] | None], nothing_happened: bool
-) -> None:
-    left = list(answers)
-
-    @contextmanager
-    def conversation() -> Iterator[_work.Ask]:
-        def ask() -> Sequence[_health.Node]:
-            nodes = left.pop(0) if len(left) > 1 else left[0]
-            if nodes is None:
-                raise ApiError("gone")
-            return nodes
-
-        yield ask
-
-    watch = _work._Watch(conversation(), Node("a"))
-    assert watch._thread.daemon, "a task that ends does not wait for it"
-    watch.start()
-    start = time.monotonic()
-    watch.stop(0.15 if nothing_happened else 20.0)
-    assert time.monotonic() - start < 5
-    assert bool(watch.unseen) is nothing_happened
-    assert not watch._thread.is_alive()
-
-
-def test_a_command_starts_when_the_node_was_looked_at() -> None:
-    seen: list[str] = []
-
-    @contextmanager
-    def conversation() -> Iterator[_work.Ask]:
-        time.sleep(0.05)
-        yield lambda: seen.append("looked") or [A]  # type: ignore[func-returns-value]
-
-    watch = _work._Watch(conversation(), Node("a"))
-    watch.start()
-    assert seen[:1] == ["looked"]
-    watch.stop(0.0)
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_command_that_fails_at_once_is_told_at_once(monkeypatch: pytest.MonkeyPatch, fails: bool) -> None:
     patience: list[float] = []
-    monkeypatch.setattr(_work._Watch, "stop", lambda _watch, seconds: patience.append(seconds))
+    monkeypatch.setattr(_work.Watch, "stop", lambda _watch, seconds: patience.append(seconds))
     if fails:
         monkeypatch.setitem(BACKENDS, "command", type("Failing", (Broken,), {"tells_starts": False}))
     cluster = Cluster({"h": [Node("h")]}, clustered=False)
@@ -2026,38 +1934,6 @@ def test_what_a_write_did_not_change_is_not_told(names_changed: bool) -> None:
     cluster = two()
     cluster.answer = {"changed": names_changed, "changed_settings": ["log_level"]}
     assert demanded(cluster).summary()["changed_settings"] == (["log_level"] if names_changed else [])
-
-
-@pytest.mark.parametrize(
-    ("summary", "check_mode", "may_restart", "line"),
-    [
-        ((["x"], [], []), False, True, "c: changed: x; pending restarts: none"),
-        ((["x", "y"], ["a on h"], []), False, True, "c: changed: x, y; restarted: a on h; pending restarts: none"),
-        (([], [], ["a on h"]), False, False, "c: pending restarts: a on h, left by this run"),
-        ((["x"], ["a on h"], []), True, True, "c: would change: x; would restart: a on h"),
-        (
-            (["x"], ["a on h"], ["a on h", "b on i"]),
-            True,
-            True,
-            "c: would change: x; would restart: a on h; would stay pending: b on i",
-        ),
-    ],
-)
-def test_the_line_for_each_client(
-    summary: tuple[list[str], list[str], list[str]], check_mode: bool, may_restart: bool, line: str
-) -> None:
-    told = dict(zip(("changed_settings", "restarted", "pending"), summary, strict=True))
-    assert summary_line("c", told, check_mode, may_restart) == line
-    only = summary_line("c", told, check_mode, may_restart, "h")
-    assert only == line.replace("pending restarts:", "pending restarts on h:")
-
-
-def test_the_report_is_one_for_the_whole_run() -> None:
-    assert report("h", {"x": 1}) == {
-        "data": {"wa_settings_report": {"h": {"x": 1}}},
-        "per_host": False,
-        "aggregate": True,
-    }
 
 
 @pytest.mark.parametrize(
@@ -2399,7 +2275,7 @@ def test_what_an_item_does_is_kept_apart_from_what_it_shows(
     monkeypatch: pytest.MonkeyPatch, on_api_host: bool, api: str | None, asked_from: str | None, doing: list[Any]
 ) -> None:
     kept: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(_work, "keep", lambda *arguments: kept.append(arguments))
+    monkeypatch.setattr(_context, "keep", lambda *arguments: kept.append(arguments))
     monkeypatch.setattr(Engine, "on_api_host", on_api_host)
     items = made(two(), api=api).context.items([Step("look", "h"), Step("health")], "demand")
     assert kept == [(doing, "doing", "id", "demand")]

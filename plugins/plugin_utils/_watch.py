@@ -1,0 +1,91 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether a node is seen to restart, if its backend cannot tell.
+
+This module is private to the collection.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import ClientHealth
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
+
+_FIRST_ANSWER = 5.0  # seconds that a restart waits for it
+_PAUSE = 0.05  # seconds between two looks for what may be over soon
+
+Ask = Callable[[], Sequence[HealthNode]]
+
+
+class Watch:
+    """Looks for a sign that a node restarts, beside the command that restarts it.
+
+    A backend that cannot tell one start from another leaves health alone to tell: a connected node has to leave it.
+    """
+
+    def __init__(self, conversation: AbstractContextManager[Ask], node: Node) -> None:
+        self._conversation = conversation
+        self._node = node
+        self._over = threading.Event()
+        self._ready = threading.Event()
+        self._was_connected = False
+        self._asked = 0
+        self._gap = 0.0
+        self._sign = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+        self._ready.wait(_FIRST_ANSWER)
+
+    def stop(self, patience: float) -> None:
+        """Ends the watch at the first sign, or after that many seconds."""
+        if self._was_connected and self._thread.is_alive():
+            self._sign.wait(patience)
+        self._over.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def unseen(self) -> str:
+        """Why nothing shows that the node restarted; empty if something does."""
+        if not self._was_connected or self._sign.is_set():
+            return ""
+        return f"the node was connected each of the {self._asked} times it was asked, at most {self._gap:.1f} s apart"
+
+    def _entries(self, nodes: Sequence[HealthNode]) -> dict[str, str]:
+        """What health says of the node: full name to status. A container that was made anew has another full name."""
+        if len(nodes) == 1 and nodes[0].name is None:
+            return {"": nodes[0].gateway_status}
+        alone = [(entry, ClientHealth((entry,), clustered=True)) for entry in nodes]
+        return {str(entry.name): entry.gateway_status for entry, one in alone if one.find(self._node)}
+
+    def _look(self) -> None:
+        try:
+            with self._conversation as ask:
+                before = self._entries(ask())
+                self._was_connected = CONNECTED in before.values()
+                self._ready.set()
+                last = time.monotonic()
+                while self._was_connected and not self._over.is_set():
+                    now = self._entries(ask())
+                    self._asked += 1
+                    self._gap, last = max(self._gap, time.monotonic() - last), time.monotonic()
+                    if now.keys() != before.keys() or CONNECTED not in now.values():
+                        self._sign.set()
+                        return
+                    self._over.wait(_PAUSE)
+        except ApiError:
+            # A client that does not answer any more is a sign as well.
+            self._sign.set()
+        finally:
+            self._ready.set()

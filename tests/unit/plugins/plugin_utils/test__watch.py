@@ -1,0 +1,78 @@
+# Copyright (c) wabiz.onprem contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.wabiz.onprem.plugins.module_utils import _health
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._watch import Ask, Watch
+
+A, B, DOWN = (_health.Node("a:1", "coreapp", state) for state in ("connected", "connecting", "disconnected"))
+OTHERS = _health.Node("b:2", "coreapp", "connected"), _health.Node("b:2", "coreapp", "disconnected")
+ALONE = tuple(_health.Node(None, "coreapp", state) for state in ("connected", "connecting"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "nothing_happened"),
+    [
+        ([[A]], True),
+        ([[A], [A], [DOWN]], False),
+        ([[A], [B]], False),
+        ([[A], []], False),
+        ([[A], None], False),
+        ([[A], [replace(A, name="a:2")]], False),
+        ([[A], [A, replace(A, name="a:2")]], False),
+        ([[A, OTHERS[0]], [A, OTHERS[1]], [A]], True),
+        ([[DOWN], [A]], False),
+        ([[OTHERS[0]]], False),
+        ([None], False),
+        ([[ALONE[0]]], True),
+        ([[ALONE[0]], [ALONE[1]]], False),
+    ],
+)
+def test_what_shows_that_a_command_has_restarted_a_node(
+    answers: list[list[_health.Node] | None], nothing_happened: bool
+) -> None:
+    left = list(answers)
+
+    @contextmanager
+    def conversation() -> Iterator[Ask]:
+        def ask() -> Sequence[_health.Node]:
+            nodes = left.pop(0) if len(left) > 1 else left[0]
+            if nodes is None:
+                raise ApiError("gone")
+            return nodes
+
+        yield ask
+
+    watch = Watch(conversation(), Node("a"))
+    assert watch._thread.daemon, "a task that ends does not wait for it"
+    watch.start()
+    start = time.monotonic()
+    watch.stop(0.15 if nothing_happened else 20.0)
+    assert time.monotonic() - start < 5
+    assert bool(watch.unseen) is nothing_happened
+    assert not watch._thread.is_alive()
+
+
+def test_a_command_starts_when_the_node_was_looked_at() -> None:
+    seen: list[str] = []
+
+    @contextmanager
+    def conversation() -> Iterator[Ask]:
+        time.sleep(0.05)
+        yield lambda: seen.append("looked") or [A]  # type: ignore[func-returns-value]
+
+    watch = Watch(conversation(), Node("a"))
+    watch.start()
+    assert seen[:1] == ["looked"]
+    watch.stop(0.0)
