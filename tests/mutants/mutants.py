@@ -124,7 +124,7 @@ def _copy(name: str) -> Path:
         f"    {COLLECTION_PATH}/plugins",
         f"only_mutate = {COLLECTION_PATH}/plugins/{name}.py",
         "also_copy =",
-        *(f"    {COLLECTION_PATH / part}" for part in ("tests", "meta", "pyproject.toml", "galaxy.yml")),
+        *(f"    {COLLECTION_PATH / part}" for part in ("tests", "meta", "roles", "pyproject.toml", "galaxy.yml")),
         "pytest_add_cli_args =",
         "    -c",
         f"    {COLLECTION_PATH}/pyproject.toml",
