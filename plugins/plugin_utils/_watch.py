@@ -66,7 +66,7 @@ class Watch:
         """What health says of the node: full name to status. A container that was made anew has another full name."""
         if len(nodes) == 1 and nodes[0].name is None:
             return {"": nodes[0].gateway_status}
-        alone = [(entry, ClientHealth((entry,), clustered=True)) for entry in nodes]
+        alone = [(entry, ClientHealth((entry,))) for entry in nodes]
         return {str(entry.name): entry.gateway_status for entry, one in alone if one.find(self._node)}
 
     def _look(self) -> None:

@@ -6,21 +6,32 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import of_all_clients, report, so_far, summary_line
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import (
+    client_of,
+    of_all_clients,
+    report,
+    so_far,
+    summary_line,
+)
 
 
 @pytest.mark.parametrize(
     ("summary", "check_mode", "may_restart", "line"),
     [
         ((["x"], [], []), False, True, "c: changed: x; pending restarts: none"),
-        ((["x", "y"], ["a on h"], []), False, True, "c: changed: x, y; restarted: a on h; pending restarts: none"),
+        (
+            (["x", "y"], ["a on h", "b on h"], []),
+            False,
+            False,
+            "c: changed: x, y; restarted: a on h, b on h; pending restarts: none",
+        ),
         (([], [], ["a on h"]), False, False, "c: pending restarts: a on h, left by this run"),
         ((["x"], ["a on h"], []), True, True, "c: would change: x; would restart: a on h"),
         (
-            (["x"], ["a on h"], ["a on h", "b on i"]),
+            (["x"], ["a on h"], ["a on h", "b on i", "d on i"]),
             True,
             True,
-            "c: would change: x; would restart: a on h; would stay pending: b on i",
+            "c: would change: x; would restart: a on h; would stay pending: b on i, d on i",
         ),
     ],
 )
@@ -79,3 +90,7 @@ def test_nodes_of_two_clients_are_told_apart(host: str) -> None:
         "restarted": ["x on h (cluster c)"],
         "pending": ["x on h (cluster d)"],
     }
+
+
+def test_clients_of_one_name_are_told_apart_by_their_addresses() -> None:
+    assert client_of("c", {"api_url": "https://one", "token": "t"}) == "c https://one"

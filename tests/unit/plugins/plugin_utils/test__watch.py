@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
 from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
+from ansible_collections.wabiz.onprem.plugins.plugin_utils import _watch
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._watch import Ask, Watch
 
@@ -76,3 +79,46 @@ def test_a_command_starts_when_the_node_was_looked_at() -> None:
     watch.start()
     assert seen[:1] == ["looked"]
     watch.stop(0.0)
+
+
+def test_what_was_not_seen_is_told_with_how_closely_it_was_looked_for() -> None:
+    asked: list[float] = []
+
+    @contextmanager
+    def conversation() -> Iterator[Ask]:
+        def ask() -> Sequence[_health.Node]:
+            asked.append(time.monotonic())
+            return [A]
+
+        yield ask
+
+    watch = Watch(conversation(), Node("a"))
+    watch.start()
+    watch.stop(0.2)
+    times, gap = re.findall(r"[\d.]+", watch.unseen)
+    # The first question was asked before the command.
+    assert int(times) == len(asked) - 1 > 0
+    assert float(gap) <= round(asked[-1] - asked[0], 1) + 0.1
+
+
+def test_a_client_that_does_not_answer_at_once_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watch, "_FIRST_ANSWER", 0.05)
+    answers, ended = threading.Event(), threading.Event()
+
+    @contextmanager
+    def conversation() -> Iterator[Ask]:
+        def ask() -> Sequence[_health.Node]:
+            answers.wait(20.0)
+            return [DOWN]
+
+        yield ask
+        ended.set()
+
+    watch = Watch(conversation(), Node("a"))
+    start = time.monotonic()
+    watch.start()
+    threading.Timer(0.1, answers.set).start()
+    watch.stop(20.0)
+    assert time.monotonic() - start < 5
+    assert ended.is_set()
+    assert watch.unseen == ""
