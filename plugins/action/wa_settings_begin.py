@@ -52,6 +52,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._role import RoleActi
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Item, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import FileStore, Unreachable
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import (
+    LOST,
     client_of,
     of_all_clients,
     report,
@@ -107,7 +108,8 @@ class ActionModule(RoleAction):
         except Unreachable as problem:
             result.update(unreachable=True, msg=problem.reason)
         except (InvalidVariables, InvalidOptions, Problem, Refused) as problem:
-            result.update(failed=True, msg=str(problem))
+            lost = f". {LOST}" if entry == "handler" and not self._task.check_mode else ""
+            result.update(failed=True, msg=f"{problem}{lost}")
         if result.get("failed"):
             result["msg"] = in_words_of_the_role(str(result.get("msg", "")))
             result.update(self._left(result.get("wa_settings_summary")))
@@ -360,7 +362,7 @@ class ActionModule(RoleAction):
         record = self._own_record()
         if not first and self._is_for_another(kind, record):
             return self._left_to_another(record)
-        context = self._context(wanted=Wanted(everything=first), by_itself=True)
+        context = self._context(wanted=Wanted(everything=first), by_itself=True, notified=kind == "handler")
         return self._done_or_left(self._demand(context), [])
 
     def _campaign(self, begins: bool) -> Result:
@@ -462,7 +464,9 @@ class ActionModule(RoleAction):
             keep([client_of(self._cluster, self._connection_options())], "asked", self._own, play)
             return self._restart_everything("handler")
         if not known:
-            return {"msg": f"{self._own} has not used the role in this play, so nothing restarts"}
+            if recall("asked", self._own, play) is None:
+                keep([], "asked", self._own, play)
+            return {"msg": f"{self._own} has not used the role in this play; what it still uses it for restarts then"}
         steps: list[dict[str, Any]] = []
         restarts: list[dict[str, Any]] = []
         for client, carried in known.items():
@@ -478,7 +482,9 @@ class ActionModule(RoleAction):
                     "settings": None,
                     "wanted": {"settings": [], "everything": True},
                     "campaign": None,
+                    "restarts": [],
                     "by_itself": True,
+                    "notified": True,
                     "counted": carried["counted"] and client in waiting,
                 }
                 steps += self._demand(self._keep(again))
@@ -612,13 +618,15 @@ class ActionModule(RoleAction):
         by_itself: bool = False,
         providers: list[dict[str, Any]] | None = None,
         campaign: Mapping[str, Any] | None = None,
+        notified: bool = False,
     ) -> Context:
         """What is handed over to the steps, kept for the rest of the run."""
         name = secrets.token_hex(8)
         play = play_of(self._vars)
-        append("contexts", self._own, [play, name])
-        if recall("used", play) is None:
-            keep(True, "used", play)
+        if not notified:  # a handler is no use of the role
+            append("contexts", self._own, [play, name])
+            if recall("used", play) is None:
+                keep(True, "used", play)
         members: dict[str, Member] = {self._own: self._member}
         others: dict[str, dict[str, Any]] = {}
         here: tuple[str, ...] = ()
@@ -652,6 +660,7 @@ class ActionModule(RoleAction):
             api=self._api,
             may_restart=self._may_restart(),
             by_itself=by_itself,
+            notified=notified,
             health=health,
             providers=providers,
             others=others,

@@ -430,7 +430,8 @@ def plan(
             sent[path] = value
             unverified.append(path)
             warnings.append(
-                f"{dotted(path)} is not reported by the client, so it is sent on every run (unreported: send)"
+                f"{dotted(path)} is not reported by the client, so it is sent without knowing whether it is in force "
+                "(unreported: send)"
             )
     before = canonical_settings(current)
     after = copy.deepcopy(before)

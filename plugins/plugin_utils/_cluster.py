@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,11 @@ class Inventory:
             )
         return found
 
+    @property
+    def _is_looped(self) -> bool:
+        """Whether the cluster's name is that of a round of a loop, over a list that each host may have of its own."""
+        return VARIABLE in self._for_all and "ansible_loop_var" in self._task_vars
+
     def _play(self) -> frozenset[str]:
         return frozenset(self._task_vars["ansible_play_hosts_all"])
 
@@ -154,7 +160,7 @@ class Inventory:
     def member(self, host: str) -> Member:
         """What is declared of a host's containers. Raises InvalidVariables."""
         values = {**self._values(host, OF_MEMBER), "api_url": (self._connection(host) or {}).get("api_url")}
-        return member_of(host, values, self.is_within(host))
+        return replace(member_of(host, values, self.is_within(host)), assumed=self._is_looped)
 
     def is_within(self, host: str) -> bool:
         """Whether nodes of a host may restart now: it is of this batch, or of one before, which has come as far."""

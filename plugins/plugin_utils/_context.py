@@ -42,6 +42,7 @@ class Context:
     may_restart: bool
     by_itself: bool  # the restart does not wait for a handler
     tells_change: bool = False  # the task that tells the handler has a change of its own to tell
+    notified: bool = False  # a task of a user has asked for the restart, through the handler
     counted: bool = False  # a change was told for the handler's sake alone, and stands for these restarts
     health: Mapping[str, Any] | None = None
     providers: Sequence[Mapping[str, Any]] | None = None  # the media providers that a step has to see to

@@ -44,7 +44,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._direct import Direct
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import append, is_orphan, keep, recall, set_claim
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Refused
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Store
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import client_of, of_all_clients, report
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import LOST, client_of, of_all_clients, report
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._watch import Ask
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import PATIENCE, Failed, Unwritten, Work
 
@@ -210,6 +210,8 @@ def take_step(work: Work, port: TaskPort, name: str, host: str, node: str) -> Re
         text = scrub(str(problem), work.secrets)
         if not first:
             return {"warnings": [text]}
+        if work.is_lost:
+            text = f"{text}. {LOST}"
         work.failure = text
         return {"failed": True, "msg": text}
     except BaseException:

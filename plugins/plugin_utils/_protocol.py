@@ -47,7 +47,7 @@ class Look:
 
     inside: its nodes may be restarted in this run. problem: why nothing could be seen. away: because no connection
     leads there. lost: its record could not be read. names_given: the operator named the nodes, so they belong to the
-    client by declaration. tells_starts: the backend can tell one start from another.
+    client by declaration. tells_starts: the backend can tell one start from another. assumed: as a C(Member)'s.
     """
 
     host: str
@@ -59,6 +59,7 @@ class Look:
     names_given: bool = False
     tells_starts: bool = True
     away: bool = False
+    assumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ class ClientHealth:
         return next(iter(of_kind or ([] if node.id else named)), None)
 
     def lists(self, name: str, kind: str) -> bool:
-        """Whether a node of this kind is there under a host name."""
-        return any(_is_named(entry, [name]) and _is_of_kind(entry, kind) for entry in self.nodes or ())
+        """Whether a node of this kind is there under a host name. kind: empty if it is not known."""
+        return any(_is_named(entry, [name]) and (not kind or _is_of_kind(entry, kind)) for entry in self.nodes or ())
 
 
 def _is_named(entry: HealthNode, names: Sequence[str]) -> bool:
@@ -207,6 +208,7 @@ def targets(
     ]
     if not wanted:
         return Targets(warnings=tuple(warnings))
+    _refuse_assumed(cluster, looks, health)
     coreapps = _once(node for look in looks for node in look.nodes if node.kind == COREAPP)
     if not coreapps:
         hosts = ", ".join(look.host for look in looks)
@@ -253,6 +255,30 @@ def _once(nodes: Iterable[Node]) -> list[Node]:
     return list(seen.values())
 
 
+def _refuse_assumed(cluster: str, looks: Sequence[Look], health: ClientHealth) -> None:
+    """Sees that hosts which a loop alone puts into the cluster are of this client."""
+    if health.nodes is None:
+        return
+    strangers = [
+        f"{node.name} on {look.host}"
+        for look in looks
+        if look.assumed
+        for node in look.nodes
+        if node.running and not (health.clustered and health.find(node)) and not _is_on_record(look, node)
+    ]
+    if strangers:
+        raise Refused(
+            f"cluster {cluster}: {', '.join(strangers)} may belong to another client, since this one does not list it. "
+            "wa_settings_cluster comes from a loop here, so all hosts of the play count as one cluster; put "
+            "inventory_hostname into the name if each host has clients of its own, or have a play for each cluster's "
+            "hosts. Nothing is written or restarted"
+        )
+
+
+def _is_on_record(look: Look, node: Node) -> bool:
+    return bool(look.record and (look.record.find(node) or look.record.returning))
+
+
 def _refuse_unseen(cluster: str, looks: Sequence[Look], wanted: Wanted, writes: bool) -> None:
     waits = bool(wanted) and not writes and any(look.problem is None for look in looks)
     silent = [
@@ -284,10 +310,7 @@ def _refuse_strangers(cluster: str, looks: Sequence[Look], health: ClientHealth)
         for look in looks
         if not look.names_given
         for node in look.nodes
-        if node.running
-        and node.id
-        and health.find(node) is None
-        and not (look.record and (look.record.find(node) or look.record.returning))
+        if node.running and node.id and health.find(node) is None and not _is_on_record(look, node)
     ]
     if strangers:
         raise Refused(

@@ -14,6 +14,9 @@ from typing import Any
 
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._handover import alone, keep, recall
 
+# What a failed handler says if no record says it.
+LOST = "The restart that was asked for is not on record, so ask for it again"
+
 
 def summary_line(
     cluster: str, summary: Mapping[str, Sequence[str]], check_mode: bool, may_restart: bool = True, only_on: str = ""

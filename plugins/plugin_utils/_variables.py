@@ -94,6 +94,8 @@ def read_variables(given: Mapping[str, Any]) -> dict[str, Any]:
             )
     providers = said.get(PREFIX + "media_providers")
     try:
+        if providers is not None and not isinstance(providers, (list, tuple)):
+            raise InvalidOptions("has to be a list of dictionaries")
         for one in providers if isinstance(providers, (list, tuple)) else ():
             if not isinstance(one, Mapping):
                 raise InvalidOptions("each of them has to be a dictionary")

@@ -228,6 +228,7 @@ class Work:
         self._regained: str | None = None  # what is missing while a node is to come back
         self._now: _Now | None = None
         self._warned: set[str] = set()
+        self._is_recorded = False
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -332,6 +333,7 @@ class Work:
             lost=lost,
             names_given=bool(member.containers),
             tells_starts=BACKENDS[member.backend].tells_starts,
+            assumed=member.assumed,
         )
         known.before = record
         if lost is not None:
@@ -560,6 +562,7 @@ class Work:
 
         if ready != look.record or self.wanted or campaign != look.record.campaign:
             self._update(port, host, change)
+            self._is_recorded = True
         self._members[host].told = True
         return {}
 
@@ -951,7 +954,7 @@ class Work:
             self._sleep(_UNHEALTHY)
             at.started_at = self._clock()
         end = at.started_at + self.context.health_timeout
-        missing = self._await_health(port, end, [(listed, item.node.kind)])
+        missing = self._await_health(port, end, [(listed, _kind_of(item.node))])
         if missing is not None:
             raise Failed(self._not_back(item, missing))
         return {}
@@ -964,14 +967,22 @@ class Work:
         entry = self._health.find(node)
         if entry is not None and entry.name:
             return entry.name.rpartition(":")[0] or entry.name
+        if not self._health.clustered or node.kind == MASTER:
+            return ""
         # A Coreapp that is not listed now, since its last sign of life is old, is to be listed once it is back.
-        return node.hostname.partition(" ")[0] if self._health.clustered and node.kind != MASTER else ""
+        return node.hostname.partition(" ")[0] or (node.name if self._has_names_of_health else "")
+
+    @property
+    def _has_names_of_health(self) -> bool:
+        """Whether nodes of which only the name is known have the names that health gives them."""
+        nodes = [node for look in self._looks for node in look.nodes if node.kind != MASTER and not node.id]
+        return any(self._health.find(node) for node in nodes)
 
     @property
     def _to_be_listed(self) -> list[tuple[str, str]]:
         """The same, and the kind, of all nodes that are to come back from an earlier restart."""
         returning = [look.record.returning for look in self._looks if look.record is not None]
-        return [(node.listed, node.kind) for node in returning if node is not None]
+        return [(node.listed, _kind_of(node)) for node in returning if node is not None]
 
     def settle(self, port: Port, host: str, _name: str) -> Result:
         """Sees that the node itself runs, and takes it off the record."""
@@ -1027,7 +1038,7 @@ class Work:
     def _await_health(self, port: Port, end: float, listed: Sequence[tuple[str, str]] = ()) -> str | None:
         """Waits for health; what is missing at the end, or None. A first question is always asked.
 
-        listed: names that health has to list, if not empty, each with the kind of the node.
+        listed: names that health has to list, if not empty, each with the kind of the node if it is known.
         """
         listed = sorted((name, kind) for name, kind in listed if name)
         is_told = False
@@ -1090,6 +1101,12 @@ class Work:
         return secrets_of({**self.context.connection, **(self.context.settings or {})}).union(*others)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether a failure now loses a restart that a task of a user has asked for, and no later run asks for."""
+        is_asked_for = self.context.notified and self.context.wanted.everything
+        return is_asked_for and not (self._is_recorded or self._is_handed_over or self.check_mode)
+
+    @property
     def has_changed(self) -> bool:
         """Whether the demand has changed something, or would."""
         return bool(self._provided or (self._written or {}).get("changed"))
@@ -1130,7 +1147,15 @@ class Work:
         """Labels of what has a pending restart, on all hosts that were looked at, in order."""
         names = [item.label for item in in_order([replace(look, inside=True) for look in self._looks], self._health)]
         names += [f"all Coreapps on {host}" for look in self._looks if look.record for host in look.record.elsewhere]
+        if self.failure is not None:
+            # Nobody can tell.
+            names += [f"all Coreapps on {look.host}" for look in self._looks if look.problem is not None]
         return list(dict.fromkeys(names))
+
+
+def _kind_of(node: Node | Pending) -> str:
+    """The kind of a node; empty if only its name is known, since what health does not list may be either."""
+    return node.kind if node.id else ""
 
 
 def _trouble(node: Node) -> str:

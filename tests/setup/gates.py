@@ -87,8 +87,8 @@ class Gate:
             return "nox gave no report"
         results = {each["name"]: each["result"] for each in sessions}
         self.result = RESULTS.get(results.get(self.name, ""), "failed")
-        reason = rf"(?m)^nox > (?:Session {re.escape(self.name)} (?:skipped|aborted): |REMARK: )(.*)$"
-        return "".join(re.findall(reason, self.log.read_text(errors="replace"))[-1:]).strip()
+        mark = rf"nox > (?:Session {re.escape(self.name)} (?:skipped|aborted):|REMARK:)|SKIPPED \S+ \S+"
+        return "; ".join(dict.fromkeys(re.findall(rf"(?m)^(?:{mark}) +(.*)$", self.log.read_text(errors="replace"))))
 
     def lines(self, count: int) -> list[str]:
         """The last lines of the log that are not empty."""

@@ -27,7 +27,8 @@ class Member:
 
     containers: names that the operator gave. inside: belongs to the present batch of the play, so its nodes may be
     restarted. options: for the modules of a backend, as the play's C(module_defaults) give them. client: the address
-    of the API as this host's variables say it; empty if they cannot be read here.
+    of the API as this host's variables say it; empty if they cannot be read here. assumed: only a variable of a loop,
+    which has one value for all hosts, says that this host belongs to the cluster.
     """
 
     host: str
@@ -39,6 +40,7 @@ class Member:
     state_dir: str
     options: Mapping[str, Any] = field(default_factory=dict)
     client: str = ""
+    assumed: bool = False
 
 
 def member_from_json(found: Mapping[str, Any]) -> Member:
@@ -105,10 +107,13 @@ def within(seconds: float, command: str) -> str:
 
 
 _WITHIN = """\
-if timeout -k 10 5 true 2>/dev/null; then
+if timeout -k 10 5 true 2>/dev/null && said=$(mktemp 2>/dev/null); then
   begun=$(date +%s)
-  timeout -k 10 {seconds} /bin/sh -c {command}
+  # What is left in the background keeps its output open, which the connection would wait for.
+  timeout -k 10 {seconds} /bin/sh -c {command} >"$said" 2>&1 </dev/null
   code=$?
+  cat "$said"
+  rm -f "$said"
   # What takes no notice is killed, as others may have killed it.
   case $code in
     124|137) test $(($(date +%s) - begun)) -lt {seconds} ||

@@ -168,6 +168,24 @@ def test_notify_before_the_role_restarts_each_client_once(
     assert [(single.writes(), single.starts()) for single in singles] == [([], ["wacore"])] * len(singles), run.output
 
 
+@pytest.mark.parametrize("play", mostly({}, {"serial": 1}, rest=[{"serial": 2}, {"strategy": "free"}]), ids=str)
+def test_notify_before_the_role_restarts_the_client_of_each_host(
+    ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, play: Play
+) -> None:
+    """The first host speaks for itself alone, and a later batch comes to it when others have used the role."""
+    singles, clients = _on_one_host(new_single, tmp_path, count=4)
+    hosts = {f"box{number}": client for number, client in enumerate(clients)}
+    book = {"hosts": "all", **play, "pre_tasks": [UPLOAD], "roles": [ROLE]}
+    run = ansible.playbook([book], hosts, variables=VARIABLES)
+    assert run.rc == 0, run.output
+    assert [single.running("log_level") for single in singles] == [{"warning"}] * len(singles), run.output
+    for single in singles:
+        single.forget()
+    run = ansible.playbook([book], hosts, variables=VARIABLES)
+    assert run.rc == 0, run.output
+    assert [(single.writes(), single.starts()) for single in singles] == [([], ["wacore"])] * len(singles), run.output
+
+
 @pytest.mark.parametrize("restart", mostly("never", rest=["auto"]))
 def test_facts_and_report_cover_all_clients_of_the_host(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path, restart: str

@@ -75,6 +75,21 @@ def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
     assert most_down(trio) == 1
 
 
+def test_node_that_was_down_before_the_run_is_connected_before_the_next_one_stops(
+    ansible: AnsibleCommands, trio: Deployment
+) -> None:
+    """Its client does not list it, so as many are connected as before without it."""
+    trio.client.control.switch(gone_nodes="omit", connect_seconds=1)
+    trio.client.control.act_on_node(node_named(trio, "wacore2"), "stop")
+    trio.forget()
+    run = apply(ansible, [trio], VALUES)
+    assert run.rc == 0, run.output
+    assert Counter(trio.starts()) == dict.fromkeys(NODES, 1), run.output
+    events = [(event["node"].partition(":")[0], event["event"]) for event in trio.client.control.node_events()]
+    others = [at for at, (node, event) in enumerate(events) if node != "wacore2" and event == "stop"]
+    assert events.index(("wacore2", "connected")) < min(others), events
+
+
 @pytest.mark.parametrize(
     "hosts",
     [pytest.param({"solo": NODES}, id="one-host", marks=pytest.mark.thorough), pytest.param(None, id="a-host-each")],

@@ -101,6 +101,22 @@ def test_notify_while_a_host_of_the_play_is_away_is_on_record_for_the_next_run(
     assert (sorted(cluster.starts()), cluster.leftovers()) == (NODES, [])
 
 
+@pytest.mark.parametrize("kind", mostly("part", rest=["command"]))
+def test_notify_that_is_refused_is_said_to_be_lost(
+    ansible: AnsibleCommands, new_cluster: NewDeployment, new_single: NewDeployment, kind: str
+) -> None:
+    """No record can say it of a node that no host accounts for, so the user has to ask again."""
+    client = new_cluster(hosts=IN_PART) if kind == "part" else new_single()
+    client.extra["wa_settings_restart_command"] = ["/nonexistent"] if kind == "command" else ["true"]
+    client.forget()
+    upload = {"name": "Upload", "ansible.builtin.debug": {}, "changed_when": True, "notify": NOTIFY}
+    run = apply(ansible, [client], {"show_security_notifications": True}, play={"tasks": [upload]})
+    assert run.rc != 0, run.output
+    assert ("wa_settings_partial_cluster" if kind == "part" else "/nonexistent") in words(run)
+    assert "The restart that was asked for is not on record, so ask for it again" in words(run)
+    assert (client.starts(), client.leftovers()) == ([], [])
+
+
 def test_unreachable_single_host_is_no_failure_of_its_own(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
     gone, good = new_single("gone"), new_single("good")
     for single in (gone, good):

@@ -151,7 +151,7 @@ def test_what_the_client_does_not_report_is_sent_and_named(emulated: Emulated) -
     assert result["diff"]["before"]["skip_referral_media_download"] == "(not reported by the client)"
     assert result["diff"]["after"]["skip_referral_media_download"] is True
     assert "skip_referral_media_download" not in result["after"]
-    assert any("is sent on every run" in warning for warning in result["warnings"])
+    assert any("is sent without knowing" in warning for warning in result["warnings"])
     assert apply(emulated, **params)["changed"] is True
     skipped = apply(emulated, unreported="skip", **params)
     assert (skipped["changed"], skipped["unverified_settings"]) == (False, [])

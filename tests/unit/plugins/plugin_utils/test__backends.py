@@ -339,6 +339,14 @@ def test_a_command_that_takes_too_long_is_ended_with_what_it_has_started(tmp_pat
     assert not [path for path in Path("/proc").glob("[0-9]*/cmdline") if b"321.5" in _bytes(path)]
 
 
+def test_what_a_command_leaves_in_the_background_holds_nothing_up(tmp_path: Path) -> None:
+    began = time.monotonic()
+    found = _run(within(60, "sleep 20.25 & echo done"), tmp_path)
+    assert (found.returncode, found.stdout) == (0, "done\n")
+    assert time.monotonic() - began < 10
+    assert list(tmp_path.glob("tmp.*")) == []
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -347,7 +355,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _run(script: str, first_on_path: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PATH": f"{first_on_path}:{os.environ['PATH']}"}
+    env = {**os.environ, "PATH": f"{first_on_path}:{os.environ['PATH']}", "TMPDIR": str(first_on_path)}
     command = ["/bin/sh", "-c", f"exec 2>&1\n{script}"]
     return subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=False)
 

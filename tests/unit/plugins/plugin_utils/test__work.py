@@ -40,6 +40,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
 )
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._steps import Step, demand_steps
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._store import Place, Unreachable
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._summary import LOST
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._work import Work, declared_values, without
 
 VALUES = {
@@ -1917,6 +1918,56 @@ def test_what_is_pending_on_hosts_outside_the_batch_is_told_as_well() -> None:
     work = demanded(cluster, outside=["i"])
     assert work.still_pending() == ["a on h", "b on i"]
     assert whole(cluster, outside=["i"]).restarted == ["a on h"]
+
+
+ASKED_FOR: dict[str, Any] = {
+    "settings": None,
+    "wanted": Wanted(everything=True),
+    "by_itself": True,
+    "notified": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("facts", "away", "check_mode", "is_said"),
+    [
+        (ASKED_FOR, ["h", "i"], False, True),
+        (ASKED_FOR, ["h", "i"], True, False),
+        # It is on record of the other host.
+        (ASKED_FOR, ["i"], False, False),
+        # A later run asks for it again.
+        ({**ASKED_FOR, "notified": False}, ["h", "i"], False, False),
+        # Another host of the cluster asks for it.
+        ({**ASKED_FOR, "wanted": Wanted()}, ["h", "i"], False, False),
+    ],
+)
+def test_a_restart_that_is_asked_for_and_not_on_record_is_said_to_be_lost(
+    facts: dict[str, Any], away: list[str], check_mode: bool, is_said: bool
+) -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, away=set(away))
+    work = demanded(cluster, check_mode, **facts)
+    if facts["wanted"] and len(away) == 2:
+        assert work.failure is not None
+    assert (work.failure or "").endswith(f". {LOST}") is is_said
+    assert bool(cluster.records) is (len(away) == 1)
+
+
+def test_a_restart_that_fails_after_it_was_asked_for_is_not_lost() -> None:
+    cluster = two()
+    cluster.comes_back = lambda node: None
+    work = demanded(cluster, **ASKED_FOR)
+    items = work.context.items(work.restarts(), "restart")
+    again = made(cluster, **ASKED_FOR, restarts=items)
+    play(again, cluster, work.restarts())
+    assert again.failure is not None
+    assert LOST not in again.failure
+
+
+def test_what_cannot_be_looked_at_may_be_pending() -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, unable={"i"})
+    work = demanded(cluster)
+    assert work.failure is not None
+    assert work.still_pending() == ["all Coreapps on i"]
 
 
 def test_the_same_warning_is_given_once() -> None:
