@@ -69,7 +69,7 @@ def test_clusters_go_side_by_side_and_a_broken_one_keeps_nobody(
 ) -> None:
     good, also_good, bad = new_cluster("good"), new_cluster("fine"), new_cluster("bad")
     singles = [new_single(name) for name in ("one", "two", "three")]
-    bad.client.control.switch(shards=3)
+    connect_all(bad)
     restart_breakably(bad, tmp_path, "wacore1")
     everything = [good, also_good, bad, *singles]
     for deployment in everything:
