@@ -257,14 +257,19 @@ def _once(nodes: Iterable[Node]) -> list[Node]:
 
 def _refuse_assumed(cluster: str, looks: Sequence[Look], health: ClientHealth) -> None:
     """Sees that hosts which a loop alone puts into the cluster are of this client."""
-    if health.nodes is None:
+    certain = [node for look in looks if not look.assumed for node in look.nodes]
+    # Of nodes without ids only names are known, which need not be the ones in health.
+    if health.nodes is None or (health.clustered and not any(health.find(node) for node in certain)):
         return
     strangers = [
         f"{node.name} on {look.host}"
         for look in looks
         if look.assumed
         for node in look.nodes
-        if node.running and not (health.clustered and health.find(node)) and not _is_on_record(look, node)
+        if node.running
+        and not (health.clustered and health.find(node))
+        and not any(node.id and node.id == own.id for own in certain)
+        and not _is_on_record(look, node)
     ]
     if strangers:
         raise Refused(

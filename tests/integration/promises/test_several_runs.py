@@ -179,16 +179,17 @@ def test_directory_that_others_may_write_to_is_refused(ansible: AnsibleCommands,
     assert (single.writes(), single.starts()) == ([], [])
 
 
+@pytest.mark.parametrize("section", ["tasks", "pre_tasks"])
 @pytest.mark.parametrize("serial", mostly(1, rest=[3]))
 def test_notify_of_a_user_restarts_each_node_once_whatever_the_batches(
-    ansible: AnsibleCommands, trio: Deployment, serial: int
+    ansible: AnsibleCommands, trio: Deployment, serial: int, section: str
 ) -> None:
     values = {"callback_backoff_delay_ms": 5000}
     assert apply(ansible, [trio], values).rc == 0
     trio.forget()
-    run = apply(ansible, [trio], values, play={"serial": serial, "tasks": [_UPLOAD]})
+    run = apply(ansible, [trio], values, play={"serial": serial, section: [_UPLOAD]})
     assert run.rc == 0, run.output
-    assert sorted(trio.starts()) == NODES
+    assert sorted(trio.starts()) == NODES, run.output
     assert most_down(trio) == 1
 
 

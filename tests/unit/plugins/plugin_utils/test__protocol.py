@@ -196,6 +196,21 @@ REFUSED: list[tuple[str, list[Look], dict[str, Any]]] = [
     ("c is not a cluster: only Recreate", [look("h", coreapp("a", alone="only Recreate"))], {"clustered": False}),
     ("x on h is not in the health of this client", [look("h", coreapp("a"), coreapp("x"))], {}),
     (
+        "x on i may belong to another client",
+        [look("h", coreapp("a")), look("i", coreapp("x"), assumed=True, names_given=True)],
+        {},
+    ),
+    (
+        "x on i may belong to another client",
+        [look("h", Node("a")), look("i", Node("x"), assumed=True, names_given=True)],
+        {},
+    ),
+    (
+        "a on i may belong to another client",
+        [look("h", Node("a"), names_given=True), look("i", Node("a"), assumed=True, names_given=True)],
+        {"clustered": False},
+    ),
+    (
         "health names b:b0000, which no host",
         [look("h", coreapp("a"))],
         {"health": health(a="connected", b="connected")},
@@ -220,6 +235,14 @@ ACCEPTED: list[tuple[list[Look], dict[str, Any]]] = [
     ([look("h", coreapp("a"), coreapp("x"), names_given=True)], {}),
     ([look("h", coreapp("a"), coreapp("x", running=False))], {}),
     ([look("h", Node("named otherwise"))], {}),
+    ([look("h", Node("named otherwise")), look("i", Node("that too"), assumed=True)], {}),
+    (
+        [look("h", coreapp("a")), look("i", coreapp("b"), assumed=True)],
+        {"health": health(a="connected", b="connected")},
+    ),
+    ([look("h", coreapp("a")), look("i", coreapp("x", running=False), assumed=True)], {}),
+    ([look("h", coreapp("a")), look("i", coreapp("a"), assumed=True)], {"health": SINGLE}),
+    ([look("h", coreapp("a")), replace(pending("i", coreapp("x")), assumed=True)], {}),
     ([look("h", coreapp("a", alone="only Recreate"))], {}),
     ([look("h", coreapp("a"), coreapp("x"))], {"health": ClientHealth()}),
     ([pending("h", coreapp("a"), coreapp("x"))], {}),
