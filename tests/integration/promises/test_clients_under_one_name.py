@@ -55,8 +55,15 @@ def _assert_refused(run: CommandRun, *deployments: Deployment) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("mode", ["check", "run"])
-@pytest.mark.parametrize("values", list(VALUES))
+@pytest.mark.parametrize(
+    ("values", "mode"),
+    [
+        ("restart", "check"),
+        ("restart", "run"),
+        ("no restart", "run"),
+        pytest.param("no restart", "check", marks=pytest.mark.thorough),
+    ],
+)
 def test_single_clients_under_one_name_are_refused_before_anything_is_written(
     ansible: AnsibleCommands, new_single: NewDeployment, values: str, mode: str
 ) -> None:
