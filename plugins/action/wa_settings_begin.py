@@ -135,7 +135,7 @@ class ActionModule(RoleAction):
 
     def _left(self, summary: Mapping[str, Any] | None) -> Result:
         """What is to be said of restarts after a failure: if nothing else is known, what this host's record says."""
-        if not self._is_read or (summary or {}).get("pending"):
+        if not self._is_read or (summary or {}).get("pending", []) not in ([], [f"all Coreapps on {self._own}"]):
             return {}
         try:
             record = self._own_record()
@@ -676,7 +676,8 @@ class ActionModule(RoleAction):
             return inventory.member(host)
         except (AnsibleError, InvalidVariables) as problem:
             said = " ".join(str(problem).split())
-            raise Problem(f"{host}, which belongs to cluster {self._cluster} as well: {said}") from None
+            why = ", as its name comes from a loop" if inventory.is_looped else ""
+            raise Problem(f"{host}, which belongs to cluster {self._cluster} as well{why}: {said}") from None
 
     def _reached_from_here(self, inventory: Inventory, members: Mapping[str, Member]) -> tuple[str, ...]:
         """The hosts whose steps need no task of their own: in a fleet without machines, every host is this one."""

@@ -124,7 +124,7 @@ class Inventory:
         return found
 
     @property
-    def _is_looped(self) -> bool:
+    def is_looped(self) -> bool:
         """Whether the cluster's name is that of a round of a loop, over a list that each host may have of its own."""
         return VARIABLE in self._for_all and "ansible_loop_var" in self._task_vars
 
@@ -160,7 +160,7 @@ class Inventory:
     def member(self, host: str) -> Member:
         """What is declared of a host's containers. Raises InvalidVariables."""
         values = {**self._values(host, OF_MEMBER), "api_url": (self._connection(host) or {}).get("api_url")}
-        return replace(member_of(host, values, self.is_within(host)), assumed=self._is_looped)
+        return replace(member_of(host, values, self.is_within(host)), assumed=self.is_looped)
 
     def is_within(self, host: str) -> bool:
         """Whether nodes of a host may restart now: it is of this batch, or of one before, which has come as far."""

@@ -331,9 +331,10 @@ def _unaccounted(looks: Sequence[Look], health: ClientHealth) -> list[str]:
         return []
     nodes = [node for look in looks for node in look.nodes]
     unknown = [entry.name or "" for entry in health.nodes if entry.role == COREAPP and not _accounts(nodes, entry)]
-    # Of a node without an id only the name is known, which need not be the one in health.
+    # Of a node without an id only the name is known, which need not be the one in health; if others are, it should be.
     nameless = [node for node in nodes if not node.id and node.kind == COREAPP and health.find(node) is None]
-    return sorted(unknown) if len(unknown) > len(nameless) else []
+    others = any(not node.id and health.find(node) for node in nodes)
+    return sorted(unknown) if others or len(unknown) > len(nameless) else []
 
 
 def _accounts(nodes: Sequence[Node], entry: HealthNode) -> bool:

@@ -434,17 +434,17 @@ def under_present_names(record: Record, nodes: Sequence[Node]) -> Record:
     """The record of a host whose nodes were given other names.
 
     For backends that cannot tell one start from another: a node is a name there and nothing else. That a name is gone
-    does not show that anything has restarted, so the nodes of now take its place.
+    does not show that anything has restarted, so the nodes of now take its place, of whatever kind: a name that health
+    did not list may have been a master's.
     """
-    gone = [entry for entry in record.nodes if not any(is_same(entry, node) for node in nodes)]
-    generations = {entry.kind: entry.generation for entry in sorted(gone, key=lambda entry: entry.generation)}
-    new = [_entry(node, generations[node.kind]) for node in nodes if node.kind in generations and not record.find(node)]
+    gone = [entry.generation for entry in record.nodes if not any(is_same(entry, node) for node in nodes)]
+    new = [node for node in nodes if gone and not record.find(node)]
     returning = record.returning
-    if returning is not None and not any(is_same(returning, node) for node in nodes):
-        same_kind = [node for node in nodes if node.kind == returning.kind]
-        if len(same_kind) == 1:
-            returning = replace(returning, name=same_kind[0].name, id=same_kind[0].id)
-    return replace(record, nodes=_sorted([*record.nodes, *new]), returning=returning)
+    if returning is not None and new and not any(is_same(returning, node) for node in nodes):
+        # If it is not clear which of the nodes it is, health alone has to tell whether the client has recovered.
+        returning = replace(returning, name=new[0].name, id=new[0].id, listed="") if len(new) == 1 else None
+    pending = [*record.nodes, *(_entry(node, max(gone)) for node in new)]
+    return replace(record, nodes=_sorted(pending), returning=returning)
 
 
 def highest(*counts: int | None) -> int | None:

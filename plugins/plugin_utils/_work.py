@@ -745,7 +745,23 @@ class Work:
     def _not_returned(self, names: Sequence[str], missing: str) -> str:
         return (
             f"{', '.join(names)} is not back since its restart: {missing}. Nothing else of cluster "
-            f"{self.context.cluster} is restarted until it is; {self._left()}"
+            f"{self.context.cluster} is restarted until it is; {self._left()}{self._unnamed}"
+        )
+
+    @property
+    def _unnamed(self) -> str:
+        """What to say of a node that is to come back, and that nobody names any more."""
+        names = [
+            f"{look.record.returning.name} on {look.host}"
+            for look in self._looks
+            if look.record and look.record.returning and not look.tells_starts
+            if not any(is_same(look.record.returning, node) for node in look.nodes)
+        ]
+        if not names:
+            return ""
+        return (
+            f". wa_settings_restart_containers does not name {', '.join(names)} any more: name it, or if it is gone for "
+            "good, remove the host's record"
         )
 
     def recover(self, port: Port, host: str) -> Result:
@@ -1148,9 +1164,16 @@ class Work:
         names = [item.label for item in in_order([replace(look, inside=True) for look in self._looks], self._health)]
         names += [f"all Coreapps on {host}" for look in self._looks if look.record for host in look.record.elsewhere]
         if self.failure is not None:
-            # Nobody can tell.
-            names += [f"all Coreapps on {look.host}" for look in self._looks if look.problem is not None]
+            failed = [known for known in self._members.values() if known.look is not None and known.look.problem]
+            names += [name for known in failed for name in self._may_be_pending(known)]
         return list(dict.fromkeys(names))
+
+    def _may_be_pending(self, known: _Member) -> list[str]:
+        """The same of a host that could not be looked at: what its record says, or everything."""
+        with suppress(Problem):
+            if known.stored is not None:
+                return self._parse(known.stored, known.member.host)[0].labels()
+        return [f"all Coreapps on {known.member.host}"]
 
 
 def _kind_of(node: Node | Pending) -> str:

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,32 @@ def test_node_that_is_down_keeps_every_later_run_from_the_next_node(
     assert (starts["wacore2"], starts["wacore3"]) == (1, 1)
     assert starts["wacore1"] <= 2
     assert most_down(trio) == 1
+
+
+def test_node_that_gets_another_name_before_it_is_back_holds_nothing_up(
+    ansible: AnsibleCommands, trio: Deployment, tmp_path: Path
+) -> None:
+    broken = restart_breakably(trio, tmp_path, "wacore2", health_timeout=5)
+    assert apply(ansible, [trio], VALUES).rc != 0
+    assert "wacore2" in on_record(trio)
+    broken.unlink()
+    renamed = replace(trio, hosts={**trio.hosts, "trio-b": [node_named(trio, "wacore2")]})
+    run = apply(ansible, [renamed], VALUES)
+    assert run.rc == 0, run.output
+    assert trio.running("log_level") == {"warning"}
+    trio.forget()
+    again = apply(ansible, [renamed], VALUES)
+    assert (again.rc, trio.starts(), trio.leftovers()) == (0, [], []), again.output
+
+
+def test_wrong_name_of_a_node_is_refused_where_health_knows_the_others(
+    ansible: AnsibleCommands, trio: Deployment
+) -> None:
+    wrong = replace(trio, hosts={**trio.hosts, "trio-b": ["wacore22"]})
+    run = apply(ansible, [wrong], VALUES)
+    assert run.rc != 0
+    assert "health names wacore2" in words(run)
+    assert (trio.writes(), trio.starts(), trio.leftovers()) == ([], [], []), run.output
 
 
 def test_node_that_was_down_before_the_run_is_connected_before_the_next_one_stops(

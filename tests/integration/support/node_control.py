@@ -1,7 +1,7 @@
 # Copyright (c) wabiz.onprem contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stops and starts an emulated node: URL CA-FILE VERB [SECONDS] HOSTNAME, with `stop`, `start` or `restart`.
+"""Stops and starts an emulated node: URL CA-FILE VERB [SECONDS] NAME, with `stop`, `start` or `restart`.
 
 With SECONDS a node is down for so long when it restarts. It does without libraries, for containers that have none, and
 starts fast, since each restart of a test starts it.
@@ -30,7 +30,7 @@ def main(url: str, authority: str, verb: str, *rest: str) -> None:
         with opener.open(urllib.request.Request(f"{url}/_emulator/{route}", body)) as answer:
             return json.load(answer)
 
-    name = next(node["name"] for node in ask("nodes")["nodes"] if node["hostname"] == hostname)
+    name = next(node["name"] for node in ask("nodes")["nodes"] if node["hostname"] == hostname.partition(":")[0])
     if not seconds:
         ask(f"nodes/{quote(name)}/{verb}", b"")
         return

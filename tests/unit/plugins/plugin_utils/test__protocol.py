@@ -196,6 +196,11 @@ REFUSED: list[tuple[str, list[Look], dict[str, Any]]] = [
     ("c is not a cluster: only Recreate", [look("h", coreapp("a", alone="only Recreate"))], {"clustered": False}),
     ("x on h is not in the health of this client", [look("h", coreapp("a"), coreapp("x"))], {}),
     (
+        "health names b:b0000, which no host",
+        [look("h", Node("a"), Node("bb"))],
+        {"health": health(a="connected", b="connected")},
+    ),
+    (
         "x on i may belong to another client",
         [look("h", coreapp("a")), look("i", coreapp("x"), assumed=True, names_given=True)],
         {},

@@ -312,24 +312,27 @@ def test_a_restart_pays_for_the_demands_up_to_its_own() -> None:
     [
         # The same names; one that takes another's place.
         ([Node("a"), Node("gone")], ["a", "gone"], "gone"),
-        ([Node("a"), Node("b")], ["a", "b", "gone"], "gone"),
+        ([Node("a"), Node("b")], ["a", "b", "gone"], "b"),
         # What has another name has not restarted.
         ([Node("new")], ["a", "gone", "new"], "new"),
-        ([Node("a"), Node("new")], ["a", "gone", "new"], "gone"),
-        ([Node("new", kind=MASTER)], ["a", "gone"], "gone"),
+        ([Node("a"), Node("new")], ["a", "gone", "new"], "new"),
+        # Health did not list it, so nobody knew that it was a master's.
+        ([Node("new", kind=MASTER)], ["a", "gone", "new"], "new"),
+        ([Node("x"), Node("y")], ["a", "gone", "x", "y"], None),
         # What has no node any more is for whoever takes it off.
         ([], ["a", "gone"], "gone"),
     ],
 )
 def test_what_was_pending_under_other_names_is_pending_for_the_nodes_of_now(
-    now: list[Node], pending: list[str], returning: str
+    now: list[Node], pending: list[str], returning: str | None
 ) -> None:
     record = demand(Record("c", "h"), [Node("a"), Node("gone")], settings=["x"], recorded="", connected_before=1)
-    record = replace(record, noted=record.generation, returning=Pending("gone"))
+    record = replace(record, noted=record.generation, returning=Pending("gone", listed="gone"))
     found = under_present_names(record, now)
     assert [entry.name for entry in found.nodes] == pending
     assert {entry.generation for entry in found.nodes} == {1}
-    assert found.returning is not None and found.returning.name == returning
+    back = None if returning is None else Pending(returning, listed="gone" if returning == "gone" else "")
+    assert found.returning == back
 
 
 def test_the_name_in_health_that_has_to_come_back_is_on_record() -> None:

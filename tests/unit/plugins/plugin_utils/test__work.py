@@ -1970,6 +1970,14 @@ def test_what_cannot_be_looked_at_may_be_pending() -> None:
     assert work.still_pending() == ["all Coreapps on i"]
 
 
+def test_what_a_record_of_another_client_says_may_be_pending() -> None:
+    cluster = two()
+    cluster.pending("h", "a", client="https://other")
+    work = demanded(cluster)
+    assert "of another client" in (work.failure or "")
+    assert work.still_pending() == ["a on h"]
+
+
 def test_the_same_warning_is_given_once() -> None:
     cluster = two()
     cluster.records["h"] = "{"
