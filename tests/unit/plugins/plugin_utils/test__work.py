@@ -1382,6 +1382,17 @@ def test_check_mode_waits_for_nobody() -> None:
     assert (work.failure, work.restarted, cluster.waits, cluster.now) == (None, ["a on h", "b on h"], [], 0)
 
 
+def test_a_node_that_is_to_come_back_and_is_named_no_more_is_said_to_be() -> None:
+    cluster = Cluster({"h": [Node("a"), Node("b")]})
+    cluster.pending("h", "a", "b", returning=Pending("gone", listed="gone"))
+    work = resumed(cluster, backend="command")
+    assert (work.failure or "").endswith(
+        "wa_settings_restart_containers does not name gone on h any more: name it, or remove the host's record if it is "
+        "gone for good"
+    )
+    assert restarts(cluster) == []
+
+
 def test_a_node_that_returns_is_watched_for_a_while() -> None:
     cluster = two()
     work = returning(cluster)
