@@ -760,8 +760,8 @@ class Work:
         if not names:
             return ""
         return (
-            f". wa_settings_restart_containers does not name {', '.join(names)} any more: name it, or remove the host's "
-            "record if it is gone for good"
+            f". wa_settings_restart_containers does not name {', '.join(names)} any more: name it, or remove the "
+            "host's record if it is gone for good"
         )
 
     def recover(self, port: Port, host: str) -> Result:

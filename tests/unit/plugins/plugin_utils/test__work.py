@@ -1387,8 +1387,8 @@ def test_a_node_that_is_to_come_back_and_is_named_no_more_is_said_to_be() -> Non
     cluster.pending("h", "a", "b", returning=Pending("gone", listed="gone"))
     work = resumed(cluster, backend="command")
     assert (work.failure or "").endswith(
-        "wa_settings_restart_containers does not name gone on h any more: name it, or remove the host's record if it is "
-        "gone for good"
+        "wa_settings_restart_containers does not name gone on h any more: name it, or remove the host's record if it "
+        "is gone for good"
     )
     assert restarts(cluster) == []
 
