@@ -338,7 +338,7 @@ def _unaccounted(looks: Sequence[Look], health: ClientHealth) -> list[str]:
 
 
 def _accounts(nodes: Sequence[Node], entry: HealthNode) -> bool:
-    alone = ClientHealth((entry,), clustered=True)
+    alone = ClientHealth((entry,))
     return any(alone.find(node) is not None for node in nodes)
 
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from ssh_server import find_server, private_connections, running_ssh_server
 
-from support.commands import AnsibleCommands, CommandRun
+from support.commands import AnsibleCommands, CommandRun, need_root
 from support.deployments import SETTINGS, Deployment, NewDeployment, apply
 from support.exports import exported, run_book, vault_password
 from support.plays import SHOW, changed, required, restart_by, words
@@ -28,8 +27,7 @@ LOST = "Shared connection to"
 @pytest.fixture(scope="module")
 def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The variables that lead over SSH to this machine."""
-    if os.geteuid() != 0:
-        pytest.skip("an SSH server gives nobody a terminal unless it runs as root")
+    need_root("an SSH server gives nobody a terminal unless it runs as root")
     server = find_server()
     assert server, "OpenSSH's server or client is missing"
     place = tmp_path_factory.mktemp("ssh")

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import pytest
 
-from support.commands import AnsibleCommands, mostly
+from support.commands import AnsibleCommands, mostly, need_root
 from support.deployments import APART, SETTINGS, NewDeployment, apply
 from support.emulator import PASSWORD
 from support.plays import changed, nodes_in, words
@@ -31,8 +30,8 @@ WAYS_OF_CLUSTERS = {**WAYS, "apart": APART}
 
 def facts(way: str) -> dict[str, Any]:
     """The variables of a way."""
-    if way == "become" and os.geteuid() != 0:
-        pytest.skip("su asks everybody but root for a password")
+    if way == "become":
+        need_root("su asks everybody but root for a password")
     return WAYS_OF_CLUSTERS[way]
 
 

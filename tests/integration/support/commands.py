@@ -43,6 +43,12 @@ def mostly(*first: Any, rest: Iterable[Any]) -> list[Any]:
     return [*first, *(pytest.param(value, marks=pytest.mark.thorough) for value in rest)]
 
 
+def need_root(why: str) -> None:
+    """Skip the test without root, with the reason in the table of gates; in CI, which has root, fail it."""
+    if os.geteuid() != 0:
+        (pytest.fail if os.environ.get("WABIZ_REQUIRE_ENGINE") == "1" else pytest.skip)(why)
+
+
 # For what is the same on both, as a few tests on both show: each run as a module takes half a second.
 MOSTLY_IN_PROCESS = mostly("in-process", rest=["module"])
 
