@@ -121,8 +121,8 @@ def health_info_spec() -> Spec:
     }
 
 
-def health_info(params: Params, run: Run) -> Result:
-    """The module C(wa_health_info)."""
+def health_info(params: Params, run: Run, with_shards: bool = True) -> Result:
+    """The module C(wa_health_info). with_shards: whether the client is asked for their number."""
     connection = read_connection(params)
     for option in ("wait_timeout", "wait_interval"):
         check_seconds(option, params[option])
@@ -133,7 +133,7 @@ def health_info(params: Params, run: Run) -> Result:
             warnings: list[str] = []
         else:
             health, warnings = _health_now(client)
-        shards = _shards(client) if health.clustered else None
+        shards = _shards(client) if health.clustered and with_shards else None
     result = _show_health(health, shards, still_missing(health, expected, params["expect_nodes"]) is None)
     return {**result, **({"warnings": warnings} if warnings else {})}
 

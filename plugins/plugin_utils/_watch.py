@@ -21,7 +21,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import Clie
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
 
 _FIRST_ANSWER = 5.0  # seconds that a restart waits for it
-_PAUSE = 0.05  # seconds between two looks for what may be over soon
+_PAUSE = 0.1  # seconds between two looks for what may be over soon
 
 Ask = Callable[[], Sequence[HealthNode]]
 
@@ -36,6 +36,7 @@ class Watch:
         self._conversation = conversation
         self._node = node
         self._over = threading.Event()
+        self._look_at_once = threading.Event()
         self._ready = threading.Event()
         self._was_connected = False
         self._asked = 0
@@ -49,9 +50,12 @@ class Watch:
 
     def stop(self, patience: float) -> None:
         """Ends the watch at the first sign, or after that many seconds."""
+        # The command has just started the node, so now it is away, if it ever is.
+        self._look_at_once.set()
         if self._was_connected and self._thread.is_alive():
             self._sign.wait(patience)
         self._over.set()
+        self._look_at_once.set()
         if self._thread.is_alive():
             self._thread.join()
 
@@ -83,7 +87,8 @@ class Watch:
                     if now.keys() != before.keys() or CONNECTED not in now.values():
                         self._sign.set()
                         return
-                    self._over.wait(_PAUSE)
+                    self._look_at_once.wait(_PAUSE)
+                    self._look_at_once.clear()
         except ApiError:
             # A client that does not answer any more is a sign as well.
             self._sign.set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -72,7 +73,10 @@ def measure(command: Sequence[str | Path], env: Mapping[str, str], log: Path, ti
     if process.returncode != 0:
         reason = f"not done after {timeout:.0f} s" if timed_out.is_set() else f"exit code {process.returncode}"
         words = " ".join(str(word) for word in command)
-        raise CommandFailed(f"{words}: {reason}\n{log.read_text(errors='replace')[-LOG_TAIL_CHARACTERS:]}")
+        output = log.read_text(errors="replace")
+        # Of a thousand hosts the one that failed may stand far above the end.
+        failed = [line[:LOG_TAIL_CHARACTERS] for line in output.splitlines() if re.match(r"fatal: |\[ERROR\]", line)]
+        raise CommandFailed("\n".join([f"{words}: {reason}", *failed[:3], output[-LOG_TAIL_CHARACTERS:]]))
     # Until it starts another program, a new process counts the memory of the one that it comes from.
     own_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     largest_kib = max(main_kib[0], usage.ru_maxrss if usage.ru_maxrss > own_kib else 0)

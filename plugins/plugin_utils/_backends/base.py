@@ -112,7 +112,7 @@ if timeout -k 10 5 true 2>/dev/null && said=$(mktemp 2>/dev/null); then
   # What is left in the background keeps its output open, which the connection would wait for.
   timeout -k 10 {seconds} /bin/sh -c {command} >"$said" 2>&1 </dev/null
   code=$?
-  cat "$said"
+  test -s "$said" && cat "$said"
   rm -f "$said"
   # What takes no notice is killed, as others may have killed it.
   case $code in

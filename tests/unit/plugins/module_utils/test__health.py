@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import threading
@@ -167,6 +168,14 @@ def test_health_of_a_cluster(scripted: Scripted, shards_answer: tuple[int, str],
     assert (result["connected_coreapps"], result["clustered"], result["healthy"]) == (1, True, False)
     assert [node["name"] for node in result["nodes"]] == ["master1:c", "wacore1:a", "wacore2:b"]
     assert result["shards"] == shards
+
+
+def test_the_number_of_shards_is_not_asked_for_where_nothing_goes_by_it(scripted: Scripted) -> None:
+    scripted.answer(200, json.dumps({"health": CLUSTER}))
+    flow = functools.partial(health_info, with_shards=False)
+    result = run(flow, health_info_spec(), scripted, _run.Run())
+    assert (result["connected_coreapps"], result["shards"]) == (1, None)
+    assert [request.uri for request in scripted.requests] == ["/v1/health"]
 
 
 def test_a_coreapp_that_does_not_answer_is_a_state_and_not_a_failure(emulated: Emulated) -> None:

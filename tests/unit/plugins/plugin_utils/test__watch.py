@@ -122,3 +122,27 @@ def test_a_client_that_does_not_answer_at_once_holds_nothing_up(monkeypatch: pyt
     assert time.monotonic() - start < 5
     assert ended.is_set()
     assert watch.unseen == ""
+
+
+def test_a_node_is_looked_at_the_moment_its_command_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be away for a shorter time than lies between two looks."""
+    monkeypatch.setattr(_watch, "_PAUSE", 60.0)
+    state, looks = [A], threading.Semaphore(0)
+
+    @contextmanager
+    def conversation() -> Iterator[Ask]:
+        def ask() -> Sequence[_health.Node]:
+            looks.release()
+            return list(state)
+
+        yield ask
+
+    watch = Watch(conversation(), Node("a"))
+    watch.start()
+    for _look in ("before the command", "beside it"):
+        assert looks.acquire(timeout=20)
+    state[:] = [DOWN]
+    start = time.monotonic()
+    watch.stop(30.0)
+    assert time.monotonic() - start < 5
+    assert watch.unseen == ""
