@@ -229,6 +229,7 @@ class Work:
         self._now: _Now | None = None
         self._warned: set[str] = set()
         self._is_recorded = False
+        self._checked: set[tuple[Any, ...]] = set()
 
     # --- looking ---------------------------------------------------------------------------------------------
 
@@ -316,7 +317,7 @@ class Work:
         member = known.member
         try:
             if member.inside and self.context.may_restart and not self._is_handed_over:
-                BACKENDS[member.backend].check(port.host, member)
+                self._check(port.host, member)
             nodes = self._nodes(port, known)
             record, lost = self._take_lease(port, known)
             if self._waited:
@@ -339,6 +340,13 @@ class Work:
         if lost is not None:
             self._warn(f"the record of pending restarts cannot be read, so every restart is pending: {lost}")
         return {}
+
+    def _check(self, host: Host, member: Member) -> None:
+        """Lets the backend see that a restart would begin, once for all hosts that commands reach in the same way."""
+        what = (member.backend, member.command) if member.host in self.context.here else (member.host,)
+        if what not in self._checked:
+            BACKENDS[member.backend].check(host, member)
+            self._checked.add(what)
 
     def _nodes(self, port: Port, known: _Member) -> tuple[Node, ...]:
         """The nodes of a host as they are now. Raises Problem."""

@@ -26,8 +26,6 @@ case $word in */*) found=$word;; *) found=$(command -v -- "$word") || { echo no;
 case $found in */*) test -f "$found" && test -x "$found" || { echo no; exit; };; esac
 echo yes
 """
-# Commands that were found on this machine by this process: hosts of one cluster may all be this machine.
-_found_here: set[str] = set()
 
 
 class Command(Backend):
@@ -51,12 +49,8 @@ class Command(Backend):
     @classmethod
     def check(cls, host: Host, member: Member) -> None:
         word = member.command[0]
-        if host.is_here and word in _found_here:
-            return
         if host.run(f"word={shlex.quote(word)}\n{_CAN_BE_RUN}").split() == ["no"]:
             raise Problem(f"wa_settings_restart_command: {word} is not found on {member.host}, or cannot be run there")
-        if host.is_here:
-            _found_here.add(word)
 
     @classmethod
     def restart(cls, host: Host, member: Member, node: Node, stop_timeout: int, patience: float) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS, command
+from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends import BACKENDS
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.base import Backend, Member, Problem, only, within
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._backends.engine import (
     IMAGE_PATTERN,
@@ -34,8 +34,9 @@ COREAPP_IMAGE = "docker.whatsapp.biz/coreapp:v2.57.2"
 class Host:
     """Answers commands in turn: texts, or problems."""
 
-    def __init__(self, *answers: str | Problem, is_here: bool = False) -> None:
-        self.is_here = is_here
+    is_here = False
+
+    def __init__(self, *answers: str | Problem) -> None:
         self.commands: list[str] = []
         self._answers = list(answers)
 
@@ -387,16 +388,3 @@ def test_a_command_is_found_before_it_is_needed(shell: str, word: str, found: bo
     else:
         with pytest.raises(Problem, match=r"wa_settings_restart_command: .* is not found on h, or cannot be run"):
             COMMAND.check(Local(), made)
-
-
-@pytest.mark.parametrize(("is_here", "looks"), [(True, 1), (False, 2)])
-def test_hosts_that_are_this_machine_look_for_their_command_once(
-    monkeypatch: pytest.MonkeyPatch, is_here: bool, looks: int
-) -> None:
-    monkeypatch.setattr(command, "_found_here", set())
-    hosts = [Host(answer, is_here=is_here) for answer in ("yes", "yes", "no")]
-    for host in hosts[:2]:
-        COMMAND.check(host, member(command=("restart-it",)))
-    assert sum(len(host.commands) for host in hosts) == looks
-    with pytest.raises(Problem, match="other-one is not found"):
-        COMMAND.check(hosts[2], member(command=("other-one",)))

@@ -1118,6 +1118,16 @@ def test_a_host_that_cannot_restart_anything_keeps_the_settings_unwritten() -> N
     assert (cluster.records, cluster.events) == ({}, [])
 
 
+@pytest.mark.parametrize("here", [["h", "i"], []])
+def test_hosts_that_commands_reach_in_the_same_way_are_checked_once(here: list[str]) -> None:
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, unable={"i"})
+    work = demanded(cluster, here=here)
+    assert (work.failure is None) is bool(here)
+    cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, unable={"h", "i"})
+    said = str(demanded(cluster, here=here).failure)
+    assert "h (no command), i (no command)" in said, "what fails is not remembered"
+
+
 @pytest.mark.parametrize("facts", [{"outside": ["h", "i"]}, {"may_restart": False}])
 def test_only_what_this_run_may_restart_has_to_be_able_to(facts: dict[str, Any]) -> None:
     cluster = Cluster({"h": [coreapp("a")], "i": [coreapp("b")]}, unable={"h", "i"})
