@@ -103,7 +103,7 @@ class TaskPort:
             if module == "wa_application_settings":
                 writing = partial(application_settings, with_health=True, already_sent=self._work.already_sent)
                 flow = flow.with_flow(writing)
-            elif given.get("wait"):
+            elif module == "wa_health_info" and given.get("wait"):
                 # How many have to be connected is known by now.
                 flow = flow.with_flow(partial(health_info, with_shards=False))
             return run_here(f"wabiz.onprem.{module}", flow, given, run)
