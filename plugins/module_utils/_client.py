@@ -115,7 +115,8 @@ class ApiError(Exception):
 
     status: the HTTP status, or None without an answer. codes: the API's error codes. passing: whether it may pass by
     itself. pause: the seconds that the server asks to wait, or None. maybe_done: whether the server may have done what
-    it was asked for nevertheless. maybe_pending: whether it may still be doing it.
+    it was asked for nevertheless. maybe_pending: whether it may still be doing it. unconnected: whether no
+    connection came about.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class ApiError(Exception):
         pause: float | None = None,
         maybe_done: bool = False,
         maybe_pending: bool = False,
+        unconnected: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -135,6 +137,7 @@ class ApiError(Exception):
         self.pause = pause
         self.maybe_done = maybe_done
         self.maybe_pending = maybe_pending
+        self.unconnected = unconnected
 
 
 @dataclass(frozen=True)
@@ -655,13 +658,13 @@ class Client:
         elif not sent and found(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
             text, facts = _proxy_fault(causes, reason, passing)
         elif found(requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError, socket.timeout):
-            text = f"no answer within {timeout:g} s"
+            text = f"no answer within {round(timeout, 2):g} s"
         elif tls is not None:
             text = self._quote(_tls_fault(tls))
         elif sent and found(urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError):
             text, facts["maybe_pending"] = "the answer was cut off", False
         elif found(requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError):
-            text = f"cannot be reached ({reason})"
+            text, facts["unconnected"] = f"cannot be reached ({reason})", not sent
             text += _USE_HTTPS if sent and self._base.startswith("http://") else ""
             facts["passing"] = passing
         else:

@@ -107,6 +107,8 @@ def still_missing(health: Health, expect_connected: int, expect_nodes: Sequence[
 
 _PROGRESS_EVERY = 5.0  # seconds between two lines that say the same
 _LONGEST_REASON = 500  # characters; a cluster may have many nodes
+_SERVER_ERROR = 500  # the first HTTP status for a fault of the server's own
+_AWAY = frozenset({1011, 1014})  # the API's codes for a Coreapp that is not ready, or does not answer the Webapp
 _SHORTEST_POLL = 1.0  # seconds that a poll gets at least; the first always happens
 
 
@@ -172,6 +174,14 @@ def ask_health(client: Client, retries: int | None = None, seconds: float = math
     return health
 
 
+def shows_absence(error: ApiError) -> bool:
+    """Whether it shows that a client's node is away: the Webapp says that it does not reach it, or there is no Webapp.
+
+    The error of a proxy, or an answer that was lost on its way, says nothing of the node.
+    """
+    return error.unconnected or (error.passing and bool(_AWAY & set(error.codes)))
+
+
 def _health_now(client: Client) -> tuple[Health, list[str]]:
     try:
         return ask_health(client), []
@@ -200,7 +210,8 @@ def _wait_for_health(client: Client, address: str, params: Params, expected: int
             health = ask_health(client, retries=0, seconds=left)
             missing = still_missing(health, expected, params["expect_nodes"])
         except ApiError as error:
-            if not error.passing:
+            # Whoever waits does so because something starts: its Webapp may be at odds with itself for a while.
+            if not error.passing and (error.status or 0) < _SERVER_ERROR:
                 raise
             missing = str(error)
         if missing is None:

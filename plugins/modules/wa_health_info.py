@@ -12,6 +12,7 @@ version_added: 0.1.0
 description:
   - Reads C(/v1/health) and changes nothing.
   - With O(wait=true) it polls until the client is as healthy as expected, and fails if that does not happen in time.
+    Meanwhile errors of the server (HTTP 5xx) and others that may pass are waited out.
 author:
   - wabiz.onprem contributors (@wabiz)
 extends_documentation_fragment:

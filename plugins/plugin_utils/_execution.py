@@ -27,7 +27,12 @@ from ansible_collections.wabiz.onprem.plugins.module_utils._collection import (
     garbage_collection_spec,
 )
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import ask_health, health_info, health_info_spec
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import (
+    ask_health,
+    health_info,
+    health_info_spec,
+    shows_absence,
+)
 from ansible_collections.wabiz.onprem.plugins.module_utils._options import read_connection
 from ansible_collections.wabiz.onprem.plugins.module_utils._run import Run
 from ansible_collections.wabiz.onprem.plugins.module_utils._secrets import scrub
@@ -118,11 +123,11 @@ class TaskPort:
         connection = read_connection(given)
         with self._connect(connection, True) as client:
 
-            def ask() -> Sequence[HealthNode]:
+            def ask() -> Sequence[HealthNode] | None:
                 try:
                     return ask_health(client, retries=0).nodes
-                except ApiError:
-                    return ()
+                except ApiError as error:
+                    return () if shows_absence(error) else None
 
             yield ask
 

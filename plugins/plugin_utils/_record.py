@@ -502,6 +502,18 @@ def settle(record: Record, node: Node | Pending, generation: int) -> Record:
     return tidy(replace(record, nodes=kept, returning=None if back else record.returning))
 
 
+def pending_again(record: Record, before: Record, node: Node) -> Record:
+    """The record with a node that was settled, and turns out not to have restarted. before: as it was until then."""
+    entries = [entry for entry in before.nodes if is_same(entry, node)]
+    return replace(
+        record,
+        nodes=_sorted([*(entry for entry in record.nodes if not is_same(entry, node)), *entries]),
+        settings=tuple(sorted({*record.settings, *before.settings})),
+        recorded=record.recorded or before.recorded,
+        connected_before=highest(record.connected_before, before.connected_before),
+    )
+
+
 def tidy(record: Record) -> Record:
     """The record without what only a pending restart needs, when none is left."""
     if record.is_pending:

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import CONNECTED
 from ansible_collections.wabiz.onprem.plugins.module_utils._health import Node as HealthNode
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._protocol import ClientHealth
@@ -23,7 +22,8 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
 _FIRST_ANSWER = 5.0  # seconds that a restart waits for it
 _PAUSE = 0.1  # seconds between two looks for what may be over soon
 
-Ask = Callable[[], Sequence[HealthNode]]
+# What health says of the nodes now; None if nobody knows.
+Ask = Callable[[], "Sequence[HealthNode] | None"]
 
 
 class Watch:
@@ -38,6 +38,7 @@ class Watch:
         self._over = threading.Event()
         self._look_at_once = threading.Event()
         self._ready = threading.Event()
+        self._is_known = False
         self._was_connected = False
         self._asked = 0
         self._gap = 0.0
@@ -62,9 +63,16 @@ class Watch:
     @property
     def unseen(self) -> str:
         """Why nothing shows that the node restarted; empty if something does."""
-        if not self._was_connected or self._sign.is_set():
+        if self._sign.is_set() or (self._is_known and not self._was_connected):
             return ""
+        if not self._asked:
+            return "the client did not say how the node was meanwhile"
         return f"the node was connected each of the {self._asked} times it was asked, at most {self._gap:.1f} s apart"
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether the node was seen to restart."""
+        return self._was_connected and self._sign.is_set()
 
     def _entries(self, nodes: Sequence[HealthNode]) -> dict[str, str]:
         """What health says of the node: full name to status. A container that was made anew has another full name."""
@@ -76,21 +84,24 @@ class Watch:
     def _look(self) -> None:
         try:
             with self._conversation as ask:
-                before = self._entries(ask())
+                first = ask()
+                while first is None and not self._over.wait(_PAUSE):
+                    first = ask()
+                self._is_known = first is not None
+                before = self._entries(first or ())
                 self._was_connected = CONNECTED in before.values()
                 self._ready.set()
                 last = time.monotonic()
                 while self._was_connected and not self._over.is_set():
-                    now = self._entries(ask())
-                    self._asked += 1
-                    self._gap, last = max(self._gap, time.monotonic() - last), time.monotonic()
-                    if now.keys() != before.keys() or CONNECTED not in now.values():
-                        self._sign.set()
-                        return
+                    answer = ask()
+                    if answer is not None:
+                        now = self._entries(answer)
+                        self._asked += 1
+                        self._gap, last = max(self._gap, time.monotonic() - last), time.monotonic()
+                        if now.keys() != before.keys() or CONNECTED not in now.values():
+                            self._sign.set()
+                            return
                     self._look_at_once.wait(_PAUSE)
                     self._look_at_once.clear()
-        except ApiError:
-            # A client that does not answer any more is a sign as well.
-            self._sign.set()
         finally:
             self._ready.set()

@@ -82,6 +82,7 @@ from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import (
     note_written,
     others_record,
     parse,
+    pending_again,
     render,
     settle,
     tidy,
@@ -186,7 +187,7 @@ class _Now:
     started_at: float = 0.0
     standby: bool = False
     killed: bool = False  # it did not stop by itself, so health may not know yet that it was away
-    done: bool = False
+    is_proven: bool = True  # that it restarted was seen, or the backend tells
 
 
 class Work:
@@ -229,6 +230,9 @@ class Work:
         self._now: _Now | None = None
         self._warned: set[str] = set()
         self._is_recorded = False
+        # What this run has restarted and nobody could see: the record until then.
+        self._unproven: list[tuple[Restart, Record]] = []
+        self._disproved: list[tuple[Restart, Record]] = []
         self._checked: set[tuple[Any, ...]] = set()
 
     # --- looking ---------------------------------------------------------------------------------------------
@@ -954,12 +958,22 @@ class Work:
             if watch is not None:
                 watch.stop(patience)
         at.started_at = self._clock()
+        at.is_proven = backend.tells_starts or (watch is not None and watch.is_proof)
         if watch is not None and (unseen := watch.unseen):
             raise Failed(
                 f"{item.title}, {item.label}: wa_settings_restart_command ended well, but {unseen}, so its restart "
-                f"does not count; {self._left()}"
+                f"does not count{self._disprove()}; {self._left()}"
             )
         return self._counts
+
+    def _disprove(self) -> str:
+        """Takes back what this run has restarted with the same command and nobody could see; the words for that."""
+        self._disproved = self._unproven
+        labels = [restart.label for restart, _before in self._disproved]
+        self.restarted = [label for label in self.restarted if label not in labels]
+        if not labels:
+            return ""
+        return f". Neither do those of {', '.join(labels)}: not connected before, so nothing could be seen of them"
 
     @property
     def _counts(self) -> Result:
@@ -1023,6 +1037,8 @@ class Work:
             record = settle(record, item.node, at.generation)
             return replace(self._closing(record, item), lease=None) if is_last else record
 
+        if not at.is_proven and known.look is not None and known.look.record is not None:
+            self._unproven.append((item, known.look.record))
         self._update(port, host, change)
         known.leased = known.leased and not is_last
         self.restarted.append(item.label)
@@ -1114,6 +1130,9 @@ class Work:
             done = item is last or item.label in self.restarted
             if done and item.node.id and any(entry.id == item.node.id for entry in record.nodes):
                 record = settle(record, item.node, record.generation)
+        for item, before in self._disproved:
+            if item.host == record.host:
+                record = pending_again(record, before, item.node)
         return without_seen(record, self._told)
 
     # --- what people see -------------------------------------------------------------------------------------

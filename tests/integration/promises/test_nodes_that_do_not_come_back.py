@@ -368,6 +368,49 @@ def test_command_that_does_nothing_is_not_believed(ansible: AnsibleCommands, new
     assert run.rc != 0 or warnings or summary(run, "one")["pending"], run.output
 
 
+def test_bad_answer_about_health_is_no_restart(ansible: AnsibleCommands, new_single: NewDeployment) -> None:
+    """A proxy's error and a lost answer say nothing of the node."""
+    single = new_single(wa_settings_restart_command=["true"], wa_settings_health_timeout=3)
+    single.forget()
+    # The first few requests are made before the command runs.
+    for number, action in enumerate(("html", "reset", "empty", "status", "cut")):
+        single.client.control.fault(action, method="GET", path="/v1/health", skip=7 + 2 * number)
+    run = apply(ansible, [single], VALUES)
+    assert single.client.control.faults() == []
+    assert run.rc != 0, run.output
+    assert "does not count" in words(run)
+    assert on_record(single) == {"wacore"}
+
+
+def test_restarts_that_nobody_saw_are_taken_back_when_the_command_turns_out_to_do_nothing(
+    ansible: AnsibleCommands, new_cluster: NewDeployment
+) -> None:
+    """In high availability all nodes but one are stand-bys, and health says the same of them before and after."""
+    cluster = new_cluster(**APART)
+    _settle(cluster)
+    cluster.extra.update(wa_settings_restart_command=["true"], wa_settings_health_timeout=3)
+    run = apply(ansible, [cluster], VALUES, play={"post_tasks": [SHOW]})
+    assert run.rc != 0, run.output
+    assert ("Neither do those of" in words(run), cluster.starts()) == (True, [])
+    assert on_record(cluster) == set(NODES)
+    assert "restarted: wacore" not in words(run)
+    cluster.extra.update(wa_settings_restart_command=cluster.node_control("restart"))
+    assert apply(ansible, [cluster], VALUES).rc == 0
+    assert (sorted(cluster.starts()), cluster.leftovers()) == (NODES, [])
+
+
+def test_errors_of_the_client_are_waited_out_while_a_node_comes_back(
+    ansible: AnsibleCommands, new_single: NewDeployment
+) -> None:
+    single = new_single()
+    single.client.control.switch(connect_seconds=2)
+    single.forget()
+    single.client.control.fault("status", method="GET", path="/v1/health", skip=6, times=6)
+    run = apply(ansible, [single], VALUES)
+    assert run.rc == 0, run.output
+    assert (single.client.control.faults(), single.starts(), single.leftovers()) == ([], ["wacore"], [])
+
+
 def test_command_that_only_asks_for_the_restart_is_believed_when_it_comes(
     ansible: AnsibleCommands, new_single: NewDeployment, tmp_path: Path
 ) -> None:

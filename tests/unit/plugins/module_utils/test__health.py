@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,8 +18,14 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from running_flows import run
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health, _run
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import Connection
-from ansible_collections.wabiz.onprem.plugins.module_utils._health import Health, Node, health_info, health_info_spec
+from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError, Client, Connection
+from ansible_collections.wabiz.onprem.plugins.module_utils._health import (
+    Health,
+    Node,
+    ask_health,
+    health_info,
+    health_info_spec,
+)
 
 if TYPE_CHECKING:
     from .conftest import Emulated, Scripted
@@ -189,6 +196,47 @@ def test_a_coreapp_that_does_not_answer_is_a_state_and_not_a_failure(emulated: E
 def test_no_answer_about_health_is_a_failure(emulated: Emulated, fault: dict[str, Any]) -> None:
     emulated.fault(**fault, path="/v1/health", times=None)
     assert health(emulated)["failed"] is True
+
+
+def test_waiting_goes_on_while_the_server_has_a_fault_of_its_own(emulated: Emulated) -> None:
+    emulated.fault("status", status=500, path="/v1/health", times=2)
+    assert health(emulated, wait=True)["healthy"] is True
+
+
+@pytest.mark.parametrize(
+    ("facts", "absent"),
+    [
+        ({"passing": True, "unconnected": True}, True),
+        ({"passing": True}, False),
+        ({"status": 500, "codes": (1014,), "passing": True}, True),
+        ({"status": 500, "codes": (1014,)}, False),
+        ({"status": 503, "codes": (1011,), "passing": True}, True),
+        ({"status": 429, "codes": (1015,), "passing": True}, False),
+        ({"status": 502, "passing": True}, False),
+        ({"status": 500}, False),
+    ],
+)
+def test_what_shows_that_a_node_is_away(facts: dict[str, Any], absent: bool) -> None:
+    assert _health.shows_absence(ApiError("gone", **facts)) is absent
+
+
+@pytest.mark.parametrize("action", ["reset", "cut", "empty", "html", "status"])
+def test_an_answer_that_is_lost_or_not_the_clients_shows_nothing_of_a_node(emulated: Emulated, action: str) -> None:
+    with Client(emulated.connection, True) as client:
+        ask_health(client)
+        emulated.fault(action, path="/v1/health")
+        with pytest.raises(ApiError) as raised:
+            ask_health(client, retries=0)
+        assert _health.shows_absence(raised.value) is False
+
+
+def test_nobody_at_the_address_shows_that_the_node_is_away(emulated: Emulated) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nowhere = replace(emulated.connection, api_url=f"https://127.0.0.1:{free.getsockname()[1]}")
+        with Client(nowhere, True) as client, pytest.raises(ApiError) as raised:
+            ask_health(client, retries=0)
+    assert _health.shows_absence(raised.value) is True
 
 
 def test_waiting_until_the_client_is_healthy(emulated: Emulated) -> None:

@@ -14,7 +14,6 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.wabiz.onprem.plugins.module_utils import _health
-from ansible_collections.wabiz.onprem.plugins.module_utils._client import ApiError
 from ansible_collections.wabiz.onprem.plugins.plugin_utils import _watch
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._record import Node
 from ansible_collections.wabiz.onprem.plugins.plugin_utils._watch import Ask, Watch
@@ -31,29 +30,32 @@ ALONE = tuple(_health.Node(None, "coreapp", state) for state in ("connected", "c
         ([[A], [A], [DOWN]], False),
         ([[A], [B]], False),
         ([[A], []], False),
-        ([[A], None], False),
+        ([[A], ()], False),
+        ([[A], None], True),
+        ([[A], None, [A]], True),
+        ([[A], None, [DOWN]], False),
+        ([None, [DOWN]], False),
+        ([None, [A]], True),
         ([[A], [replace(A, name="a:2")]], False),
         ([[A], [A, replace(A, name="a:2")]], False),
         ([[A, OTHERS[0]], [A, OTHERS[1]], [A]], True),
         ([[DOWN], [A]], False),
         ([[OTHERS[0]]], False),
-        ([None], False),
+        ([None], True),
         ([[ALONE[0]]], True),
         ([[ALONE[0]], [ALONE[1]]], False),
     ],
 )
 def test_what_shows_that_a_command_has_restarted_a_node(
-    answers: list[list[_health.Node] | None], nothing_happened: bool
+    answers: list[Sequence[_health.Node] | None], nothing_happened: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(_watch, "_FIRST_ANSWER", 0.5)
     left = list(answers)
 
     @contextmanager
     def conversation() -> Iterator[Ask]:
-        def ask() -> Sequence[_health.Node]:
-            nodes = left.pop(0) if len(left) > 1 else left[0]
-            if nodes is None:
-                raise ApiError("gone")
-            return nodes
+        def ask() -> Sequence[_health.Node] | None:
+            return left.pop(0) if len(left) > 1 else left[0]
 
         yield ask
 
@@ -65,6 +67,19 @@ def test_what_shows_that_a_command_has_restarted_a_node(
     assert time.monotonic() - start < 5
     assert bool(watch.unseen) is nothing_happened
     assert not watch._thread.is_alive()
+
+
+def test_a_client_that_says_nothing_is_told_apart_from_a_node_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_watch, "_FIRST_ANSWER", 0.05)
+
+    @contextmanager
+    def conversation() -> Iterator[Ask]:
+        yield lambda: None
+
+    watch = Watch(conversation(), Node("a"))
+    watch.start()
+    watch.stop(0.0)
+    assert (watch.unseen, watch.is_proof) == ("the client did not say how the node was meanwhile", False)
 
 
 def test_a_command_starts_when_the_node_was_looked_at() -> None:

@@ -1772,6 +1772,18 @@ def test_a_command_that_does_nothing_is_not_believed() -> None:
     assert [entry.name for entry in cluster.record().nodes] == ["h"]
 
 
+def test_what_nobody_could_see_is_pending_again_when_the_command_turns_out_to_do_nothing() -> None:
+    cluster = Cluster({"h": [Node("a")], "i": [Node("b")]}, connected={"b"})
+    work = whole(cluster, backend="command")
+    assert restarts(cluster) == ["a", "b"]
+    assert "does not count. Neither do those of a on h: not connected before" in str(work.failure)
+    assert str(work.failure).endswith("done by a later run: a on h, b on i")
+    assert (work.restarted, work.still_pending()) == ([], ["a on h", "b on i"])
+    assert [cluster.record(host).names() for host in ("h", "i")] == [["a"], ["b"]]
+    assert cluster.record("h").settings == ("log_level",)
+    assert all(cluster.record(host).lease is None for host in ("h", "i"))
+
+
 def test_a_command_that_restarts_is_believed() -> None:
     cluster = Cluster({"h": [Node("h")]}, clustered=False)
 
