@@ -115,8 +115,8 @@ class ApiError(Exception):
 
     status: the HTTP status, or None without an answer. codes: the API's error codes. passing: whether it may pass by
     itself. pause: the seconds that the server asks to wait, or None. maybe_done: whether the server may have done what
-    it was asked for nevertheless. maybe_pending: whether it may still be doing it. unconnected: whether no
-    connection came about.
+    it was asked for nevertheless. maybe_pending: whether it may still be doing it. refused: whether nothing
+    listens at the address.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ApiError(Exception):
         pause: float | None = None,
         maybe_done: bool = False,
         maybe_pending: bool = False,
-        unconnected: bool = False,
+        refused: bool = False,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -137,7 +137,7 @@ class ApiError(Exception):
         self.pause = pause
         self.maybe_done = maybe_done
         self.maybe_pending = maybe_pending
-        self.unconnected = unconnected
+        self.refused = refused
 
 
 @dataclass(frozen=True)
@@ -664,7 +664,7 @@ class Client:
         elif sent and found(urllib3.exceptions.IncompleteRead, requests.exceptions.ChunkedEncodingError):
             text, facts["maybe_pending"] = "the answer was cut off", False
         elif found(requests.exceptions.ConnectionError, urllib3.exceptions.ProtocolError):
-            text, facts["unconnected"] = f"cannot be reached ({reason})", not sent
+            text, facts["refused"] = f"cannot be reached ({reason})", found(ConnectionRefusedError) is not None
             text += _USE_HTTPS if sent and self._base.startswith("http://") else ""
             facts["passing"] = passing
         else:

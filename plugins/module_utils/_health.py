@@ -179,7 +179,7 @@ def shows_absence(error: ApiError) -> bool:
 
     The error of a proxy, or an answer that was lost on its way, says nothing of the node.
     """
-    return error.unconnected or (error.passing and bool(_AWAY & set(error.codes)))
+    return error.refused or (error.passing and bool(_AWAY & set(error.codes)))
 
 
 def _health_now(client: Client) -> tuple[Health, list[str]]:

@@ -206,7 +206,7 @@ def test_waiting_goes_on_while_the_server_has_a_fault_of_its_own(emulated: Emula
 @pytest.mark.parametrize(
     ("facts", "absent"),
     [
-        ({"passing": True, "unconnected": True}, True),
+        ({"passing": True, "refused": True}, True),
         ({"passing": True}, False),
         ({"status": 500, "codes": (1014,), "passing": True}, True),
         ({"status": 500, "codes": (1014,)}, False),
@@ -228,6 +228,13 @@ def test_an_answer_that_is_lost_or_not_the_clients_shows_nothing_of_a_node(emula
         with pytest.raises(ApiError) as raised:
             ask_health(client, retries=0)
         assert _health.shows_absence(raised.value) is False
+
+
+def test_a_name_that_cannot_be_resolved_shows_nothing_of_a_node(emulated: Emulated) -> None:
+    nowhere = replace(emulated.connection, api_url="https://nowhere.invalid")
+    with Client(nowhere, True) as client, pytest.raises(ApiError) as raised:
+        ask_health(client, retries=0)
+    assert _health.shows_absence(raised.value) is False
 
 
 def test_nobody_at_the_address_shows_that_the_node_is_away(emulated: Emulated) -> None:
